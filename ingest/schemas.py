@@ -1,0 +1,292 @@
+"""The JSON of the native HTTP API: requests and answers, as pydantic models.
+
+The OpenAPI document is generated from these. Times are microseconds since 1970 UTC in
+integers. A float that JSON cannot carry is the string "NaN", "Infinity" or "-Infinity".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JsonFloat = float | Literal["NaN", "Infinity", "-Infinity"]
+RunIdText = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]{0,255}$")]
+WriterIdText = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_\-]{0,63}$")]
+View = Literal["active_only", "deleted_only", "all"]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+# -- errors ---------------------------------------------------------------------------
+
+
+class ErrorBody(Answer):
+    code: str = Field(description="machine-readable, for example sequence_gap")
+    message: str = Field(description="one sentence that says what to change")
+    details: dict[str, Any] = {}
+
+
+class ErrorAnswer(Answer):
+    error: ErrorBody
+
+
+# -- append ---------------------------------------------------------------------------
+
+
+class AppendEvent(Request):
+    type: str
+    time_us: int
+    data: dict[str, Any] = {}
+    version: int = 1
+
+
+class AppendRequest(Request):
+    """The plain JSON form of a batch; one sequence number per event, from first_seq on.
+
+    An event of type metrics.logged carries {"metrics": {key: number}, "step": n}.
+    """
+
+    run_id: RunIdText | Literal[""]
+    writer_id: WriterIdText
+    epoch: Annotated[int, Field(ge=1)] = 1
+    first_seq: Annotated[int, Field(ge=1)]
+    events: Annotated[list[AppendEvent], Field(min_length=1)]
+
+
+class AppendAnswer(Answer):
+    outcome: Literal["appended", "duplicate", "trimmed"]
+    next_seq: int
+    position: int
+
+
+class WriterAnswer(Answer):
+    writer_id: str
+    run_id: str
+    epoch: int
+    next_seq: int
+    position: int
+    received_at_us: int
+    lease_expires_us: int | None
+
+
+class LeaseRequest(Request):
+    """A shipper's word on a writer.
+
+    live: the process runs. closed: it ended its run itself or left in order. dead: it is
+    gone without a word, and everything it spooled below next_seq has been delivered.
+    """
+
+    writer_id: WriterIdText
+    run_id: RunIdText | Literal[""]
+    state: Literal["live", "closed", "dead"] = "live"
+    next_seq: int | None = None
+    reason: Annotated[str, Field(max_length=256)] | None = None
+    detail: Annotated[str, Field(max_length=2048)] | None = None
+
+
+class LeasesRequest(Request):
+    leases: Annotated[list[LeaseRequest], Field(max_length=10_000)]
+
+
+class LeaseAnswer(Answer):
+    writer_id: str
+    expires_us: int | None
+    outcome: Literal["renewed", "released", "run_ended", "not_owner", "behind", "unknown_writer"]
+
+
+class LeasesAnswer(Answer):
+    ttl_s: float
+    leases: list[LeaseAnswer]
+
+
+# -- experiments ----------------------------------------------------------------------
+
+
+class CreateExperiment(Request):
+    name: Annotated[str, Field(min_length=1, max_length=500)]
+    artifact_location: str | None = None
+    tags: dict[str, str] = {}
+
+
+class PatchExperiment(Request):
+    """name renames; tags sets (a null deletes); lifecycle_stage 'active' restores."""
+
+    name: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    tags: dict[str, str | None] | None = None
+    lifecycle_stage: Literal["active", "deleted"] | None = None
+
+
+class ExperimentAnswer(Answer):
+    experiment_id: str
+    name: str
+    lifecycle_stage: str
+    artifact_location: str | None
+    created_time_us: int
+    updated_time_us: int
+    tags: dict[str, str]
+    run_count: int
+    last_run_time_us: int | None
+    position: int = Field(description="read at this position to see one's own write")
+
+
+class ExperimentsAnswer(Answer):
+    experiments: list[ExperimentAnswer]
+    next_page_token: str | None
+    position: int
+
+
+# -- runs -----------------------------------------------------------------------------
+
+
+class PointAnswer(Answer):
+    value: JsonFloat
+    step: int
+    time_us: int
+
+
+class MetricAnswer(Answer):
+    last: PointAnswer
+    first: PointAnswer
+    min: JsonFloat | None
+    min_step: int | None
+    max: JsonFloat | None
+    max_step: int | None
+    count: int
+    nan_count: int
+
+
+class ParamConflictAnswer(Answer):
+    key: str
+    value: str
+    writer_id: str
+
+
+class RunWriterAnswer(Answer):
+    writer_id: str
+    epoch: int
+    next_seq: int
+    last_position: int
+    lease_expires_us: int | None
+    about: dict[str, Any]
+
+
+class RunAnswer(Answer):
+    run_id: str
+    name: str
+    experiment_id: str
+    user_id: str
+    status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+    liveness: Literal["live", "lost", "ended"]
+    lifecycle_stage: str
+    start_time_us: int
+    end_time_us: int | None
+    end_reason: str | None
+    end_detail: str | None
+    parent_run_id: str | None
+    dropped: int = Field(description="records the client lost, see events.dropped")
+    last_position: int
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, MetricAnswer]
+    conflicts: list[ParamConflictAnswer]
+    writers: list[RunWriterAnswer]
+    position: int
+
+
+class PatchRun(Request):
+    """PATCH /api/v1/runs/{run_id}: a null in tags deletes the tag."""
+
+    name: str | None = None
+    status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"] | None = None
+    end_time_us: int | None = None
+    tags: dict[str, str | None] | None = None
+    lifecycle_stage: Literal["active", "deleted"] | None = None
+
+
+class SearchRuns(Request):
+    experiment_ids: list[str] = []
+    experiment_names: list[str] = []
+    filter: Annotated[str, Field(max_length=65_536)] = ""
+    order_by: Annotated[list[str], Field(max_length=32)] = []
+    view: View = "active_only"
+    max_results: Annotated[int, Field(ge=1, le=50_000)] = 100
+    page_token: str | None = None
+    min_position: int | None = Field(None, description="answer no older than this position")
+
+
+class RunsAnswer(Answer):
+    runs: list[RunAnswer]
+    next_page_token: str | None
+    position: int
+
+
+# -- metrics --------------------------------------------------------------------------
+
+
+class HistoryAnswer(Answer):
+    run_id: str
+    key: str
+    steps: list[int]
+    times_us: list[int]
+    values: list[JsonFloat]
+    next_page_token: str | None
+    position: int
+
+
+class BucketsAnswer(Answer):
+    run_id: str
+    key: str
+    is_reduced: bool
+    points: int
+    first_step: list[int]
+    last_step: list[int]
+    first_time_us: list[int]
+    last_time_us: list[int]
+    count: list[int]
+    nan_count: list[int]
+    min: list[JsonFloat]
+    max: list[JsonFloat]
+    first: list[JsonFloat]
+    last: list[JsonFloat]
+    position: int
+
+
+class MetricsQuery(Request):
+    run_ids: Annotated[list[RunIdText], Field(min_length=1, max_length=1000)]
+    keys: Annotated[list[str], Field(min_length=1, max_length=1000)]
+    start_step: int | None = None
+    end_step: int | None = None
+    buckets: Annotated[int, Field(ge=1, le=20_000)] = 1000
+    min_position: int | None = None
+
+
+class MetricsQueryAnswer(Answer):
+    series: list[BucketsAnswer]
+
+
+# -- operations -----------------------------------------------------------------------
+
+
+class ProjectionAnswer(Answer):
+    name: str
+    version: int
+    position: int
+    lag: int
+
+
+class ReadyAnswer(Answer):
+    status: Literal["ready", "starting", "unavailable"]
+    head: int
+    projections: list[ProjectionAnswer]
+
+
+class VersionAnswer(Answer):
+    version: str
+    api: Literal["v1"] = "v1"

@@ -1,0 +1,262 @@
+"""The wire codec, decoding half: a payload becomes columns, or is refused whole.
+
+`decode_payload` is the one door: the ingest server decodes every batch before it is
+appended, and the folds decode it again from the log. Whatever it returns is consistent:
+every column has its frame's length, the frames cover 0 … n-1 exactly once, keys and
+events are valid. It raises CorruptPayload or InvalidEvent and nothing else.
+
+The formats are described in `tracker.events.wire` and docs/formats.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+from zlib import crc32
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from tracker.events import ids, limits, wire
+from tracker.events.compression import decompress
+from tracker.events.errors import CorruptPayload, PayloadTooLarge
+from tracker.events.types import Event, EventType, check_key, validate
+
+Int64s = NDArray[np.int64]
+Float64s = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFrame:
+    """n records that logged the same keys. `values` has a float64 column of n per key."""
+
+    offsets: Int64s
+    keys: tuple[str, ...]
+    steps: Int64s
+    times_us: Int64s
+    values: tuple[Float64s, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetEvent:
+    offset: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRange:
+    """`width` sequence numbers from `offset` on, whose records the client lost."""
+
+    offset: int
+    width: int
+    time_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A decoded payload. `events` are in order of offset."""
+
+    n: int
+    metrics: tuple[MetricFrame, ...]
+    events: tuple[OffsetEvent, ...]
+    dropped: tuple[DroppedRange, ...]
+
+    @property
+    def points(self) -> int:
+        return sum(len(frame.steps) * len(frame.keys) for frame in self.metrics)
+
+
+_METRICS_FRAME_ITEMS: Final = 7
+_EVENTS_FRAME_ITEMS: Final = 3
+_DROPPED_FRAME_ITEMS: Final = 5
+
+
+def decode_batch(body: bytes) -> tuple[wire.BatchHeader, bytes]:
+    """Split a batch into header and payload; check the header's fields and the payload's crc."""
+    fields = _unpack(body)
+    if not isinstance(fields, dict):
+        raise CorruptPayload("a batch must be a msgpack map")
+    if fields.get("v") != wire.WIRE_VERSION:
+        raise CorruptPayload(
+            f"batch version {fields.get('v')!r} is not supported; "
+            f"this server speaks version {wire.WIRE_VERSION}"
+        )
+    payload = fields.get("payload")
+    if not isinstance(payload, bytes):
+        raise CorruptPayload("field 'payload' must be bytes")
+    header = wire.BatchHeader(
+        run_id=_text(fields, "run_id"),
+        writer_id=_text(fields, "writer_id"),
+        epoch=_number(fields, "epoch", least=1, most=2**31 - 1),
+        first_seq=_number(fields, "first_seq", least=1, most=limits.INT64_MAX),
+        n=_number(fields, "n", least=1, most=limits.DROPPED_RANGE_MAX),
+        records_crc=_number(fields, "records_crc", least=0, most=2**32 - 1),
+    )
+    if header.run_id and not ids.is_run_id(header.run_id):
+        raise CorruptPayload("field 'run_id' must be letters, digits, - and _, at most 256")
+    if not ids.is_writer_id(header.writer_id):
+        raise CorruptPayload("field 'writer_id' must be letters, digits, - and _, at most 64")
+    if fields.get("crc") != crc32(payload):
+        raise CorruptPayload("field 'crc' is not the crc32 of the payload; send it again")
+    return header, payload
+
+
+def decode_payload(payload: bytes, *, n: int) -> Columns:
+    """Decode a payload that must cover exactly n sequence numbers."""
+    frames = _unpack(decompress(payload, bytes_max=limits.BATCH_UNPACKED_BYTES_MAX))
+    if not isinstance(frames, list) or not frames:
+        raise CorruptPayload("a payload must be a non-empty list of frames")
+    if len(frames) > limits.BATCH_FRAMES_MAX:
+        raise PayloadTooLarge(f"more than {limits.BATCH_FRAMES_MAX} frames (batch_frames_max)")
+    metrics: list[MetricFrame] = []
+    events: list[OffsetEvent] = []
+    dropped: list[DroppedRange] = []
+    for frame in frames:
+        match frame:
+            case [wire.METRICS_FRAME, *_] if len(frame) == _METRICS_FRAME_ITEMS:
+                metrics.append(_decode_metrics(frame))
+            case [wire.EVENTS_FRAME, *_] if len(frame) == _EVENTS_FRAME_ITEMS:
+                events.extend(_decode_events(frame))
+            case [wire.DROPPED_FRAME, *_] if len(frame) == _DROPPED_FRAME_ITEMS:
+                dropped.append(_decode_dropped(frame))
+            case _:
+                raise CorruptPayload("a frame has an unknown kind or length")
+    events.sort(key=lambda item: item.offset)
+    columns = Columns(n, tuple(metrics), tuple(events), tuple(dropped))
+    if columns.points > limits.BATCH_POINTS_MAX:
+        raise PayloadTooLarge(f"more than {limits.BATCH_POINTS_MAX} points (batch_points_max)")
+    _check_cover(columns)
+    return columns
+
+
+def _decode_metrics(frame: list[Any]) -> MetricFrame:
+    _, n, offsets, keys, steps, times, values = frame
+    if type(n) is not int or not 0 < n <= limits.BATCH_RECORDS_MAX:
+        raise PayloadTooLarge(
+            f"a frame has n = {n!r}; 1 to {limits.BATCH_RECORDS_MAX} are allowed "
+            "(batch_records_max)"
+        )
+    if not isinstance(keys, list) or not isinstance(values, list) or len(keys) != len(values):
+        raise CorruptPayload("a metrics frame needs one value column per key")
+    if not 0 < len(keys) <= limits.METRICS_PER_RECORD_MAX:
+        raise PayloadTooLarge(
+            f"a record has {len(keys)} metrics; 1 to {limits.METRICS_PER_RECORD_MAX} are "
+            "allowed (metrics_per_record_max)"
+        )
+    if not all(type(key) is str for key in keys):
+        raise CorruptPayload("metric keys must be strings")
+    return MetricFrame(
+        offsets=_int_column(offsets, n),
+        keys=_checked_keys(tuple(keys)),
+        steps=_int_column(steps, n),
+        times_us=_int_column(times, n),
+        values=tuple([_value_column(column, n) for column in values]),
+    )
+
+
+def _decode_events(frame: list[Any]) -> list[OffsetEvent]:
+    _, offsets, rows = frame
+    if not isinstance(rows, list) or not 0 < len(rows) <= limits.BATCH_RECORDS_MAX:
+        raise CorruptPayload("an events frame needs 1 or more rows")
+    events = []
+    for offset, row in zip(_int_column(offsets, len(rows)).tolist(), rows, strict=True):
+        if not isinstance(row, list) or len(row) != 4 or type(row[1]) is not int:
+            raise CorruptPayload("an event must be [type, version, time_us, data]")
+        event = Event(type=row[0], version=row[1], time_us=row[2], data=row[3])
+        validate(event)
+        if event.type == EventType.METRICS_LOGGED:
+            raise CorruptPayload("metrics travel in a metrics frame, not as a plain event")
+        events.append(OffsetEvent(offset, event))
+    return events
+
+
+def _decode_dropped(frame: list[Any]) -> DroppedRange:
+    _, offset, width, time_us, reason = frame
+    if type(offset) is not int or type(width) is not int or offset < 0 or width < 1:
+        raise CorruptPayload("a dropped frame needs an offset and a width")
+    validate(Event(EventType.EVENTS_DROPPED, time_us, {"reason": reason, "count": width}))
+    return DroppedRange(offset, width, time_us, reason)
+
+
+def _int_column(column: Any, n: int) -> Int64s:
+    match column:
+        case [wire.REGULAR, int(start), int(stride)]:
+            last = start + stride * (n - 1)
+            if not all(limits.INT64_MIN <= x <= limits.INT64_MAX for x in (start, stride, last)):
+                raise CorruptPayload("a regular column leaves 64 bits")
+            return np.arange(n, dtype=np.int64) * stride + start
+        case [wire.DELTAS, bytes(planes)] if len(planes) == 8 * n:
+            deltas = _from_planes(planes, n, "<i8")
+            return np.cumsum(deltas, dtype=np.int64)
+        case _:
+            raise CorruptPayload("an integer column does not fit its frame")
+
+
+def _value_column(column: Any, n: int) -> Float64s:
+    match column:
+        case [wire.CONSTANT, bytes(bits)] if len(bits) == 8:
+            return np.full(n, np.frombuffer(bits, "<f8")[0], dtype=np.float64)
+        case [wire.FLOAT32, bytes(planes)] if len(planes) == 4 * n:
+            return _from_planes(planes, n, "<f4").astype(np.float64)
+        case [wire.FLOAT64, bytes(planes)] if len(planes) == 8 * n:
+            return _from_planes(planes, n, "<f8")
+        case _:
+            raise CorruptPayload("a value column does not fit its frame")
+
+
+def _from_planes(planes: bytes, n: int, dtype: str) -> NDArray[Any]:
+    size = np.dtype(dtype).itemsize
+    transposed = np.frombuffer(planes, np.uint8).reshape(size, n)
+    return np.ascontiguousarray(transposed.T).reshape(-1).view(dtype)
+
+
+@lru_cache(maxsize=4096)
+def _checked_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    for key in keys:
+        check_key(key, what="metric")
+    if len(set(keys)) != len(keys):
+        raise CorruptPayload("a metrics frame names a key twice")
+    return keys
+
+
+def _check_cover(columns: Columns) -> None:
+    """Every offset 0 … n-1 once: what a frame may not claim, no later frame can be given."""
+    count = sum(len(frame.offsets) for frame in columns.metrics) + len(columns.events)
+    width = sum(dropped.width for dropped in columns.dropped)
+    if count + width != columns.n:
+        raise CorruptPayload(f"frames cover {count + width} records, the header says {columns.n}")
+    parts = [frame.offsets for frame in columns.metrics]
+    parts.append(np.fromiter((e.offset for e in columns.events), np.int64, len(columns.events)))
+    starts = np.concatenate([*parts, np.array([d.offset for d in columns.dropped], np.int64)])
+    widths = np.ones(len(starts), np.int64)
+    if columns.dropped:
+        widths[count:] = [dropped.width for dropped in columns.dropped]
+    order = np.argsort(starts, kind="stable")
+    ends = np.cumsum(widths[order])
+    if starts[order[0]] != 0 or not np.array_equal(starts[order][1:], ends[:-1]):
+        raise CorruptPayload("frames leave a gap or overlap in the batch's sequence")
+
+
+def _unpack(data: bytes) -> Any:
+    try:
+        # Lengths inside msgpack cannot exceed the input, so nothing is allocated beyond it.
+        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise CorruptPayload(f"not msgpack: {error}") from None
+
+
+def _text(fields: dict[Any, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise CorruptPayload(f"field {name!r} must be a string")
+    return value
+
+
+def _number(fields: dict[Any, Any], name: str, *, least: int, most: int) -> int:
+    value = fields.get(name)
+    if type(value) is not int or not least <= value <= most:
+        raise CorruptPayload(f"field {name!r} must be an integer from {least} to {most}")
+    return value

@@ -1,0 +1,205 @@
+"""What queries answer with, and the interfaces of the stores that answer them.
+
+Frozen dataclasses inside; `ingest.schemas` gives them their JSON form. Times are
+microseconds since 1970 UTC. Metric values are exact float64, NaN included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from projections.columns import Float64s, Int64s
+
+T = TypeVar("T")
+
+
+class ViewType(StrEnum):
+    ACTIVE_ONLY = "active_only"
+    DELETED_ONLY = "deleted_only"
+    ALL = "all"
+
+
+class Liveness(StrEnum):
+    """LIVE: a writer holds a lease. LOST: running, and nobody reports. ENDED: terminal status."""
+
+    LIVE = "live"
+    LOST = "lost"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    value: float
+    step: int
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """One metric of one run. `last` is the greatest step, then time, then value."""
+
+    last: Point
+    first: Point
+    min_value: float | None  # None when every value was NaN
+    min_step: int | None
+    max_value: float | None
+    max_step: int | None
+    count: int
+    nan_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParamConflict:
+    key: str
+    value: str
+    writer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriterView:
+    writer_id: str
+    epoch: int
+    next_seq: int
+    last_position: int
+    about: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    run_id: str
+    name: str
+    experiment_id: str
+    user_id: str
+    status: str
+    liveness: Liveness
+    lifecycle_stage: str
+    start_time_us: int
+    end_time_us: int | None
+    end_reason: str | None
+    end_detail: str | None
+    parent_run_id: str | None
+    dropped: int
+    last_position: int
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, MetricSummary]
+    conflicts: Sequence[ParamConflict] = ()
+    writers: Sequence[WriterView] = ()  # filled by get_run, not by searches
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentView:
+    experiment_id: str
+    name: str
+    lifecycle_stage: str
+    artifact_location: str | None
+    created_time_us: int
+    updated_time_us: int
+    tags: Mapping[str, str]
+    run_count: int = 0
+    last_run_time_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    items: Sequence[T]
+    next_page_token: str | None
+    position: int  # the projection's checkpoint the page was read at
+
+
+@dataclass(frozen=True, slots=True)
+class RunSearch:
+    """One search. `experiment_ids` empty means all; `now_us`/`live_run_ids` decide liveness."""
+
+    experiment_ids: Sequence[str] = ()
+    filter: str = ""
+    order_by: Sequence[str] = ()
+    view: ViewType = ViewType.ACTIVE_ONLY
+    max_results: int = 100
+    page_token: str | None = None
+    live_run_ids: frozenset[str] = field(default_factory=frozenset)
+
+
+class RunsReadStore(Protocol):
+    """Answers about experiments and runs. Raises InvalidQuery for filters, orders and tokens."""
+
+    async def position(self) -> int: ...
+
+    async def get_run(self, run_id: str, *, live_run_ids: frozenset[str]) -> RunView | None: ...
+
+    async def search_runs(self, search: RunSearch) -> Page[RunView]: ...
+
+    async def get_experiment(self, experiment_id: str) -> ExperimentView | None: ...
+
+    async def get_experiment_by_name(self, name: str) -> ExperimentView | None:
+        """The active experiment of this name, else the latest deleted one."""
+        ...
+
+    async def search_experiments(
+        self,
+        *,
+        filter: str,
+        order_by: Sequence[str],
+        view: ViewType,
+        max_results: int,
+        page_token: str | None,
+    ) -> Page[ExperimentView]: ...
+
+    async def metric_keys(self, run_id: str) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPage:
+    """Points in order of step; equal steps in order of arrival. Columns of one length."""
+
+    steps: Int64s
+    times_us: Int64s
+    values: Float64s
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """At most N buckets over the steps asked for. Every point lies in exactly one bucket.
+
+    Each bucket says the first and last step it really holds; min, max, first and last are
+    those of its points, NaN left out of min and max (nan_count says how many there were).
+    `is_reduced` is False when the buckets are the points themselves.
+    """
+
+    is_reduced: bool
+    points: int
+    first_step: Int64s
+    last_step: Int64s
+    first_time_us: Int64s
+    last_time_us: Int64s
+    count: Int64s
+    nan_count: Int64s
+    min: Float64s
+    max: Float64s
+    first: Float64s
+    last: Float64s
+
+
+class SeriesReadStore(Protocol):
+    """Answers about metric series. An unknown run or key is an empty series."""
+
+    async def position(self) -> int: ...
+
+    async def history(
+        self, run_id: str, key: str, *, start_step: int | None, end_step: int | None
+    ) -> AsyncIterator[SeriesPage]:
+        """The exact series, in pages of bounded memory; both ends of the range included."""
+        ...
+
+    async def buckets(
+        self,
+        run_id: str,
+        key: str,
+        *,
+        start_step: int | None,
+        end_step: int | None,
+        buckets_max: int,
+    ) -> Buckets: ...

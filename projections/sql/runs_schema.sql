@@ -1,0 +1,133 @@
+-- The runs projection: experiments and runs as they are now. One file (version) per build;
+-- everything here is a fold of the event log and may be thrown away.
+--
+-- "order_us" columns decide between writers: a strictly rising clock per writer, derived
+-- in the fold, so that the result does not depend on the order in which spools arrive.
+
+CREATE TABLE projection (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    position INTEGER NOT NULL               -- checkpoint: everything up to here is folded
+) WITHOUT ROWID;
+
+CREATE TABLE key (
+    key_id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE
+);
+
+CREATE TABLE experiment (
+    experiment_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    lifecycle_stage TEXT NOT NULL,          -- active | deleted
+    artifact_location TEXT,
+    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL,
+    last_position INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX experiment_name ON experiment (name);
+
+CREATE TABLE experiment_tag (
+    experiment_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    order_us INTEGER NOT NULL,
+    PRIMARY KEY (experiment_id, key)
+) WITHOUT ROWID;
+
+CREATE TABLE run (
+    run_no INTEGER PRIMARY KEY,             -- dense, in order of first event
+    run_id TEXT NOT NULL UNIQUE,
+    experiment_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    name_order_us INTEGER NOT NULL,
+    user_id TEXT NOT NULL,
+    parent_run_id TEXT,
+    lifecycle_stage TEXT NOT NULL,          -- active | deleted
+    lifecycle_order_us INTEGER NOT NULL,
+    status TEXT NOT NULL,                   -- what is shown: the base status or the guess
+    base_status TEXT NOT NULL,
+    status_order_us INTEGER NOT NULL,
+    start_us INTEGER NOT NULL,
+    end_us INTEGER,                         -- of what is shown
+    base_end_us INTEGER,
+    end_reason TEXT,
+    end_detail TEXT,
+    guess TEXT,                             -- JSON: status, end_us, reason, detail, writer, seq, order_us
+    owner_writer_id TEXT,
+    owner_order_us INTEGER NOT NULL,
+    dropped INTEGER NOT NULL,               -- sequence numbers whose records were lost
+    first_position INTEGER NOT NULL,
+    last_position INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL             -- received_at of the last event folded
+);
+CREATE INDEX run_experiment_start ON run (experiment_id, start_us, run_no);
+CREATE INDEX run_parent ON run (parent_run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX run_start ON run (start_us, run_no);
+
+CREATE TABLE run_writer (
+    writer_id TEXT PRIMARY KEY,
+    run_no INTEGER,
+    epoch INTEGER NOT NULL,
+    next_seq INTEGER NOT NULL,
+    clock_us INTEGER NOT NULL,              -- the writer's rising clock, see order_us
+    last_position INTEGER NOT NULL,
+    about TEXT                              -- JSON of run.joined
+) WITHOUT ROWID;
+CREATE INDEX run_writer_run ON run_writer (run_no);
+
+CREATE TABLE run_param (
+    run_no INTEGER NOT NULL,
+    key_id INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    order_us INTEGER NOT NULL,
+    PRIMARY KEY (run_no, key_id)
+) WITHOUT ROWID;
+CREATE INDEX run_param_value ON run_param (key_id, substr(value, 1, 128), run_no);
+
+-- A param logged twice with another value: the earliest by order_us stands, the others are here.
+CREATE TABLE run_param_conflict (
+    run_no INTEGER NOT NULL,
+    key_id INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    order_us INTEGER NOT NULL,
+    writer_id TEXT NOT NULL,
+    PRIMARY KEY (run_no, key_id, value)
+) WITHOUT ROWID;
+
+CREATE TABLE run_tag (
+    run_no INTEGER NOT NULL,
+    key_id INTEGER NOT NULL,
+    value TEXT,                             -- NULL: deleted, kept to order late writes
+    order_us INTEGER NOT NULL,
+    PRIMARY KEY (run_no, key_id)
+) WITHOUT ROWID;
+CREATE INDEX run_tag_value ON run_tag (key_id, substr(value, 1, 128), run_no) WHERE value IS NOT NULL;
+
+-- SQLite stores NaN as NULL; the *_bits columns hold every float64 exactly.
+CREATE TABLE run_metric (
+    run_no INTEGER NOT NULL,
+    key_id INTEGER NOT NULL,
+    last_value REAL,
+    last_bits INTEGER NOT NULL,
+    last_step INTEGER NOT NULL,
+    last_us INTEGER NOT NULL,
+    first_value REAL,
+    first_bits INTEGER NOT NULL,
+    first_step INTEGER NOT NULL,
+    first_us INTEGER NOT NULL,
+    min_value REAL,                         -- NULL when every value was NaN
+    min_step INTEGER,
+    max_value REAL,
+    max_step INTEGER,
+    count INTEGER NOT NULL,
+    nan_count INTEGER NOT NULL,
+    PRIMARY KEY (run_no, key_id)
+) WITHOUT ROWID;
+CREATE INDEX run_metric_last ON run_metric (key_id, last_value, run_no);
+
+CREATE TABLE dead_letter (
+    position INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (position, reason)
+) WITHOUT ROWID;

@@ -1,0 +1,63 @@
+"""The `tracker` command: a table of subcommands, each imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from tracker.events.errors import TrackerError
+
+# name -> (module that defines `command`, one line for the overview)
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "server": ("tracker.cli.server", "Start a tracking server."),
+    "demo": ("tracker.cli.demo", "Train a small model and watch it being tracked."),
+    "doctor": ("tracker.cli.doctor", "Say where data goes and whether that works."),
+    "sync": ("tracker.cli.sync", "Deliver spooled records to a server."),
+    "spool": ("tracker.cli.spool", "List, show, verify and prune local spools."),
+    "experiments": ("tracker.cli.experiments", "Create, search, rename, delete, restore."),
+    "runs": ("tracker.cli.runs", "Search, show, compare, delete, restore."),
+    "metrics": ("tracker.cli.metrics", "Show or plot one metric of a run."),
+    "events": ("tracker.cli.events", "Print or follow the event log."),
+    "verify": ("tracker.cli.verify", "Prove that a log is complete and unchanged."),
+    "rebuild": ("tracker.cli.rebuild", "Build projections anew from the log."),
+}
+
+
+class LazyGroup(click.Group):
+    """Lists the table; imports a command's module when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = importlib.import_module(entry[0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tracker")
+def tracker() -> None:
+    """Experiment tracking that never blocks and never loses a record."""
+
+
+def main() -> None:
+    try:
+        tracker(prog_name="tracker")
+    except TrackerError as error:
+        click.echo(f"tracker: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Every limit of what may be recorded and sent, each with its reason.
+
+Client and server read the same numbers, so what the SDK lets through the server
+accepts. A refusal names the limit by the constant's name in lower case.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Keys and names. 250 is MLflow's key length, so that every key moves both ways.
+KEY_CHARACTERS_MAX: Final = 250
+EXPERIMENT_NAME_CHARACTERS_MAX: Final = 500
+RUN_NAME_CHARACTERS_MAX: Final = 500
+RUN_ID_CHARACTERS_MAX: Final = 256
+WRITER_ID_CHARACTERS_MAX: Final = 64
+
+# Values. 64 KiB holds any configuration value that somebody reads; what is longer is
+# an artifact. MLflow's endpoints keep MLflow's own smaller limits.
+PARAM_VALUE_BYTES_MAX: Final = 65_536
+TAG_VALUE_BYTES_MAX: Final = 65_536
+TEXT_BYTES_MAX: Final = 65_536
+
+# Steps are int64 and times are microseconds since 1970 in int64.
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+
+# One log call. A record's value count is stored in 16 bits.
+METRICS_PER_RECORD_MAX: Final = 10_000
+ENTRIES_PER_EVENT_MAX: Final = 10_000
+
+# One spool record: 10,000 metrics with keys of 250 characters fit.
+RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
+SEGMENT_BYTES_MAX: Final = 16 * 1024 * 1024
+
+# One batch on the wire. 65,536 records keep a batch's offsets in 16 bits of entropy;
+# 16 MiB compressed and 64 MiB unpacked bound the server's memory for one request.
+BATCH_RECORDS_MAX: Final = 65_536
+BATCH_POINTS_MAX: Final = 2_000_000
+BATCH_FRAMES_MAX: Final = 65_536
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+BATCH_UNPACKED_BYTES_MAX: Final = 64 * 1024 * 1024
+
+# A range that was lost in the client may be wide; it costs positions, not bytes.
+DROPPED_RANGE_MAX: Final = 2**40
