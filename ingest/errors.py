@@ -1,0 +1,133 @@
+"""The errors of the server, and the one table that maps them to HTTP.
+
+Every refusal has a code for programs, a sentence for people that says what to change, and
+the facts in `details`. Retryable ones carry `retry_after_s`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tracker.events.errors import CorruptPayload, InvalidEvent, PayloadTooLarge, TrackerError
+
+
+class ApiError(TrackerError):
+    """A refusal that reaches the client as it is."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "invalid_request"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(ApiError):
+    pass
+
+
+class InvalidQuery(ApiError):
+    """A filter, order or page token that cannot be read; details.position is its column."""
+
+    code = "invalid_query"
+
+
+class Unauthorized(ApiError):
+    status, code = 401, "unauthorized"
+
+
+class ForbiddenHost(ApiError):
+    status, code = 403, "forbidden_host"
+
+
+class NotFound(ApiError):
+    status, code = 404, "not_found"
+
+
+class RunNotFound(NotFound):
+    code = "run_not_found"
+
+
+class ExperimentNotFound(NotFound):
+    code = "experiment_not_found"
+
+
+class WriterNotFound(NotFound):
+    code = "writer_not_found"
+
+
+class MethodNotAllowed(ApiError):
+    status, code = 405, "method_not_allowed"
+
+
+class SequenceGap(ApiError):
+    """Records are missing before this batch; details.next_seq is where to go on."""
+
+    status, code = 409, "sequence_gap"
+
+
+class WriterFenced(ApiError):
+    status, code = 409, "writer_fenced"
+
+
+class WriterMoved(ApiError):
+    status, code = 409, "writer_moved"
+
+
+class ExperimentExists(ApiError):
+    status, code = 409, "experiment_exists"
+
+
+class RunDeleted(ApiError):
+    status, code = 409, "run_deleted"
+
+
+class StreamMoved(ApiError):
+    """A decision was overtaken; it is taken again inside the server and seldom leaves it."""
+
+    status, code = 409, "stream_moved"
+
+
+class TooLarge(ApiError):
+    status, code = 413, "payload_too_large"
+
+
+class UnsupportedMediaType(ApiError):
+    status, code = 415, "unsupported_media_type"
+
+
+class SequenceReused(ApiError):
+    status, code = 422, "sequence_reused"
+
+
+class Busy(ApiError):
+    status, code = 503, "busy"
+
+
+class StoreUnavailable(ApiError):
+    status, code = 503, "store_unavailable"
+
+
+class ProjectionBehind(ApiError):
+    status, code = 503, "projection_behind"
+
+
+class ShuttingDown(ApiError):
+    status, code = 503, "shutting_down"
+
+
+def api_error_for(error: TrackerError) -> tuple[int, str]:
+    """(HTTP status, code) of any error of ours; what is not in the table is a bug of ours."""
+    match error:
+        case ApiError():
+            return error.status, error.code
+        case InvalidEvent():
+            return 422, "invalid_event"
+        case PayloadTooLarge():
+            return 413, "payload_too_large"
+        case CorruptPayload():
+            return 400, "corrupt_payload"
+        case _:
+            return 500, "internal_error"
