@@ -1,0 +1,55 @@
+"""How options are declared: every flag has an environment name, and its help shows it.
+
+`tests/unit/test_cli_help.py` walks all commands and holds them to this. Names follow one
+rule: TRACKER_URI and TRACKER_API_KEY are what they are everywhere; any other flag is
+TRACKER_<COMMAND>_<FLAG>, for example TRACKER_RUNS_FILTER.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def option(
+    *declarations: str, env: str, help: str, **attributes: Any
+) -> Callable[[Command], Command]:
+    """click.option with a mandatory environment name and help text."""
+    return click.option(*declarations, envvar=env, show_envvar=True, help=help, **attributes)
+
+
+def connection_options(command: Command) -> Command:
+    """Adds --uri and --api-key, passed on as `uri` and `api_key`."""
+    with_key = option(
+        "--api-key",
+        env="TRACKER_API_KEY",
+        metavar="KEY",
+        help="The key the server asks for, if it does.",
+    )(command)
+    return option(
+        "--uri",
+        env="TRACKER_URI",
+        metavar="URI",
+        help="The server, such as http://host:5000, or 'local'. [default: see tracker doctor]",
+    )(with_key)
+
+
+def view_option(env: str) -> Callable[[Command], Command]:
+    """Adds --view, passed on as `view`: which lifecycle stages are shown."""
+    return option(
+        "--view",
+        env=env,
+        type=click.Choice(["active_only", "deleted_only", "all"]),
+        default="active_only",
+        show_default=True,
+        help="Whether to show what was deleted.",
+    )
+
+
+def yes_option(env: str) -> Callable[[Command], Command]:
+    """Adds --yes/-y, passed on as `yes`: do not ask before a change."""
+    return option("--yes", "-y", env=env, is_flag=True, help="Do not ask.")
