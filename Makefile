@@ -1,0 +1,67 @@
+# Every target creates what it needs in .venv and says what it does.
+# PYTHON chooses the interpreter (3.11 or newer) that .venv is made from.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: help demo test check format chaos bench bench-incumbents clean
+
+help:
+	@echo "make demo              train a small model, take its server away, and look at what was tracked"
+	@echo "make test              run the whole test suite"
+	@echo "make check             formatting, lint and strict types"
+	@echo "make format            reformat the sources"
+	@echo "make chaos             the fault tests at full length (an hour)"
+	@echo "make bench             the figures of docs/figures.md, on this machine"
+	@echo "make bench-incumbents  the same log calls and reads beside MLflow and W&B"
+
+$(VENV)/bin/python:
+	@echo "-> creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo-ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "-> installing tracker with what the demo needs"
+	@$(PIP) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev-ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "-> installing tracker with what its tests need (a minute or two)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.demo-ready
+
+demo: $(VENV)/.demo-ready
+	@$(BIN)/tracker demo $(DEMO_ARGS)
+
+test: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+check: $(VENV)/.dev-ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev-ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+chaos: $(VENV)/.dev-ready
+	TRACKER_CHAOS_ROUNDS=full $(BIN)/python -m pytest tests/chaos --timeout 1800 $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev-ready
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+$(VENV)-incumbents/.ready: benchmarks/incumbents/requirements.txt
+	@echo "-> installing the incumbents into $(VENV)-incumbents (a few minutes)"
+	@$(PYTHON) -m venv $(VENV)-incumbents
+	@$(VENV)-incumbents/bin/python -m pip install --quiet -r benchmarks/incumbents/requirements.txt
+	@touch $@
+
+bench-incumbents: $(VENV)/.dev-ready $(VENV)-incumbents/.ready
+	$(BIN)/python -m benchmarks.incumbents $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) $(VENV)-incumbents build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
