@@ -20,9 +20,11 @@ CREATE TABLE experiment (
     name TEXT NOT NULL,
     lifecycle_stage TEXT NOT NULL,          -- active | deleted
     artifact_location TEXT,
-    created_us INTEGER NOT NULL,
-    updated_us INTEGER NOT NULL,
-    last_position INTEGER NOT NULL
+    created_us INTEGER NOT NULL,            -- the earliest fact that names it
+    updated_us INTEGER NOT NULL,            -- the latest one, run starts included
+    last_position INTEGER NOT NULL,
+    name_order_us INTEGER NOT NULL,
+    lifecycle_order_us INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX experiment_name ON experiment (name);
 
@@ -34,6 +36,14 @@ CREATE TABLE experiment_tag (
     PRIMARY KEY (experiment_id, key)
 ) WITHOUT ROWID;
 
+-- A deleted experiment tag, kept to order late writes.
+CREATE TABLE experiment_tag_deleted (
+    experiment_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    order_us INTEGER NOT NULL,
+    PRIMARY KEY (experiment_id, key)
+) WITHOUT ROWID;
+
 CREATE TABLE run (
     run_no INTEGER PRIMARY KEY,             -- dense, in order of first event
     run_id TEXT NOT NULL UNIQUE,
@@ -41,18 +51,22 @@ CREATE TABLE run (
     name TEXT NOT NULL,
     name_order_us INTEGER NOT NULL,
     user_id TEXT NOT NULL,
+    user_order_us INTEGER NOT NULL,
     parent_run_id TEXT,
     lifecycle_stage TEXT NOT NULL,          -- active | deleted
     lifecycle_order_us INTEGER NOT NULL,
     status TEXT NOT NULL,                   -- what is shown: the base status or the guess
     base_status TEXT NOT NULL,
     status_order_us INTEGER NOT NULL,
-    start_us INTEGER NOT NULL,
+    born_order_us INTEGER NOT NULL,         -- of the earliest run.started, which stands;
+    born_writer_id TEXT NOT NULL,           -- INT64_MAX and '' while none has arrived
+    start_us INTEGER NOT NULL,              -- while none has arrived: the earliest time seen
     end_us INTEGER,                         -- of what is shown
     base_end_us INTEGER,
+    end_order_us INTEGER NOT NULL,
     end_reason TEXT,
     end_detail TEXT,
-    guess TEXT,                             -- JSON: status, end_us, reason, detail, writer, seq, order_us
+    guess TEXT,                             -- JSON list of {status, end_us, reason, detail, writer, seq, order_us}
     owner_writer_id TEXT,
     owner_order_us INTEGER NOT NULL,
     dropped INTEGER NOT NULL,               -- sequence numbers whose records were lost
@@ -80,6 +94,7 @@ CREATE TABLE run_param (
     key_id INTEGER NOT NULL,
     value TEXT NOT NULL,
     order_us INTEGER NOT NULL,
+    writer_id TEXT NOT NULL,
     PRIMARY KEY (run_no, key_id)
 ) WITHOUT ROWID;
 CREATE INDEX run_param_value ON run_param (key_id, substr(value, 1, 128), run_no);
