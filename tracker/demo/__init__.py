@@ -1,0 +1,1 @@
+"""The demo: a real training on real data, its server taken away and brought back."""
