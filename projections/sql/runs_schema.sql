@@ -74,7 +74,7 @@ CREATE TABLE run (
     last_position INTEGER NOT NULL,
     updated_us INTEGER NOT NULL             -- received_at of the last event folded
 );
-CREATE INDEX run_experiment_start ON run (experiment_id, start_us, run_no);
+CREATE INDEX run_experiment_start ON run (experiment_id, start_us, lifecycle_stage);
 CREATE INDEX run_parent ON run (parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX run_start ON run (start_us, run_no);
 
