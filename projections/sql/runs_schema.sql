@@ -95,9 +95,12 @@ CREATE TABLE run_param (
     value TEXT NOT NULL,
     order_us INTEGER NOT NULL,
     writer_id TEXT NOT NULL,
+    -- The value as a number if it reads as one, else as text; for params.lr < 0.01.
+    number REAL GENERATED ALWAYS AS (value) VIRTUAL,
     PRIMARY KEY (run_no, key_id)
 ) WITHOUT ROWID;
 CREATE INDEX run_param_value ON run_param (key_id, substr(value, 1, 128), run_no);
+CREATE INDEX run_param_number ON run_param (key_id, number, run_no) WHERE typeof(number) = 'real';
 
 -- A param logged twice with another value: the earliest by order_us stands, the others are here.
 CREATE TABLE run_param_conflict (
