@@ -1,0 +1,146 @@
+"""Real processes for tests: a tracking server on loopback, and scripts that log to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """This process's environment with every setting of tracker replaced by the test's own."""
+    own = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("TRACKER_", "MLFLOW_"))
+    }
+    return own | {
+        "TRACKER_HOME": str(home),
+        "TRACKER_SPOOL_DIR": str(home / "spool"),
+        "TRACKER_HELPER_IDLE_S": "2",
+        **more,
+    }
+
+
+@dataclass
+class ServerProcess:
+    """`tracker server` as its user runs it; may be killed and started again on its port."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    arguments: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def store_path(self) -> Path:
+        return self.home / "server" / "tracker.db"
+
+    @property
+    def log_path(self) -> Path:
+        return self.home / "server.log"
+
+    def start(self) -> None:
+        self.store_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "tracker", "server", "--port", str(self.port)),
+                    *("--backend-store-uri", f"sqlite:///{self.store_path}"),
+                    *self.arguments,
+                ],
+                env=environment(self.home),
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.02)
+        raise AssertionError(f"the server did not start:\n{self.log_path.read_text()[-4000:]}")
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=15)
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.uri}{path}", timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(
+            f"{self.uri}{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method="POST",
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+
+@contextmanager
+def running_server(home: Path, *arguments: str) -> Iterator[ServerProcess]:
+    server = ServerProcess(home, arguments=arguments)
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.stop()
+
+
+def run_cli(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The `tracker` command to its end; the caller looks at returncode, stdout, stderr."""
+    return subprocess.run(
+        [sys.executable, "-m", "tracker", *arguments],
+        env=environment(home, **more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def start_script(home: Path, script: str, **more: str) -> subprocess.Popen[str]:
+    """A Python script in a process of its own, its stdout piped."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment(home, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
