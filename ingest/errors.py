@@ -42,6 +42,12 @@ class ForbiddenHost(ApiError):
     status, code = 403, "forbidden_host"
 
 
+class ForbiddenOrigin(ApiError):
+    """A web page of another site tried to change something."""
+
+    status, code = 403, "forbidden_origin"
+
+
 class NotFound(ApiError):
     status, code = 404, "not_found"
 

@@ -27,9 +27,14 @@ async def read_json(
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise InvalidRequest(f"{where}: {first['msg']}", field=where) from None
+        raise invalid_request(error) from None
+
+
+def invalid_request(error: ValidationError) -> InvalidRequest:
+    """What does not fit, in one sentence: the first of pydantic's findings."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])[:200] or "body"
+    return InvalidRequest(f"{where}: {first['msg']}", field=where)
 
 
 async def read_limited(request: web.Request, *, bytes_max: int) -> bytes:

@@ -1,0 +1,86 @@
+"""The composition root: one frozen Settings becomes a running application."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from ingest.append_pipeline import AppendPipeline
+from ingest.auth import Gate
+from ingest.components import APPEND_PIPELINE, CLOSING, COUNTERS, LEASE_BOOK, SETTINGS
+from ingest.counters import ServerCounters
+from ingest.event_stores.memory import MemoryEventStore
+from ingest.event_stores.sqlite import SqliteEventStore
+from ingest.liveness import LeaseBook, saving
+from ingest.middleware import surround
+from ingest.openapi import DOCUMENT, document_of
+from ingest.routes.table import Route
+from ingest.settings import Settings
+from ingest.state import EVENT_STORE, LEASES
+
+ROUTE_MODULES: Final = (
+    "ingest.routes.append",
+    "ingest.routes.writers",
+    "ingest.routes.operations",
+)
+
+
+def build_app(settings: Settings) -> web.Application:
+    """The application, its stores not yet open: they open when it starts."""
+    counters, closing = ServerCounters(), asyncio.Event()
+    routes = all_routes()
+    app = web.Application(
+        middlewares=[
+            surround(
+                Gate(settings),
+                counters,
+                closing,
+                open_paths=frozenset(route.path for route in routes if route.is_open),
+            )
+        ],
+    )
+    app[SETTINGS] = settings
+    app[COUNTERS] = counters
+    app[CLOSING] = closing
+    app[DOCUMENT] = document_of(routes, needs_key=settings.api_key is not None)
+    for route in routes:
+        app.router.add_route(route.method, route.path, route.handler)
+    app.cleanup_ctx.append(_event_store)
+    app.cleanup_ctx.append(_leases)
+    app.on_shutdown.append(_close)
+    return app
+
+
+def all_routes() -> Sequence[Route]:
+    modules = [importlib.import_module(name) for name in ROUTE_MODULES]
+    return [route for module in modules for route in module.ROUTES]
+
+
+async def _event_store(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    path = settings.store_path
+    store: SqliteEventStore | MemoryEventStore
+    if path is None:
+        store = MemoryEventStore()
+    else:
+        store = await SqliteEventStore.open(path, workspace=settings.workspace)
+    app[EVENT_STORE] = store
+    app[LEASE_BOOK] = app[LEASES] = leases = LeaseBook(store, ttl_s=settings.lease_ttl_s)
+    app[APPEND_PIPELINE] = AppendPipeline(
+        store, leases, app[COUNTERS], in_flight_bytes_max=settings.in_flight_bytes_max
+    )
+    yield
+    await store.aclose()
+
+
+async def _leases(app: web.Application) -> AsyncIterator[None]:
+    async with saving(app[LEASE_BOOK]):
+        yield
+
+
+async def _close(app: web.Application) -> None:
+    app[CLOSING].set()

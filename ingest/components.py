@@ -1,0 +1,19 @@
+"""The typed keys of what only the ingest side's own handlers need (see also ingest.state)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from ingest.append_pipeline import AppendPipeline
+from ingest.counters import ServerCounters
+from ingest.liveness import LeaseBook
+from ingest.settings import Settings
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+COUNTERS: web.AppKey[ServerCounters] = web.AppKey("counters", ServerCounters)
+APPEND_PIPELINE: web.AppKey[AppendPipeline] = web.AppKey("append_pipeline", AppendPipeline)
+LEASE_BOOK: web.AppKey[LeaseBook] = web.AppKey("lease_book", LeaseBook)
+# Set when the server stops; whoever holds a request open watches it.
+CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)

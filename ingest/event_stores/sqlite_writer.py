@@ -1,0 +1,295 @@
+"""The one connection that writes a log database, and the thread it lives in.
+
+Group commit: whatever has queued up while the last commit was on its way to the disk goes
+into the next one. With `synchronous=FULL` a commit waits for the disk, so grouping is what
+makes durability cheap. The thread also does every checkpoint (see sqlite_reader).
+
+Rows go in by statements of many rows. Each statement gives up Python's global lock once,
+and taking it back while the event loop is busy costs more than the insert itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from ingest.errors import ApiError, StoreUnavailable
+from ingest.event_stores.base import AppendResult, WriterState
+from ingest.event_stores.group import ClientAppend, DecisionAppend, Group
+from ingest.event_stores.sqlite_state import CommittedState
+from ingest.event_stores.wakeups import Outcome, Settled, Wakeups
+from projections.log import StoredBatch
+from tracker.events.errors import TrackerError
+
+GROUP_BATCHES_MAX: Final = 256
+GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
+# Only once several writers are at it is it worth waiting for more of them.
+GATHER_S: Final = 0.002
+# A WAL of this size is copied into the database; at four times that, readers are waited for.
+CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+WAL_BYTES_MAX: Final = 4 * CHECKPOINT_BYTES
+_BUSY_TIMEOUT_MS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAppend:
+    append: ClientAppend | DecisionAppend
+    future: asyncio.Future[AppendResult]
+
+    @property
+    def size(self) -> int:
+        return len(self.append.batch.payload) if isinstance(self.append, ClientAppend) else 0
+
+
+Job: TypeAlias = Callable[[sqlite3.Connection], None]
+"""Something else to write, in a transaction of its own; what it raises is counted."""
+
+
+@dataclass(slots=True)
+class CommitStatistics:
+    """Written by the commit thread, read by whoever reports; single numbers, no lock."""
+
+    groups: int = 0
+    batches: int = 0
+    failures: int = 0
+    commit_s_total: float = 0.0
+    commit_s_last: float = 0.0
+    checkpoints: int = 0
+    group_size_counts: dict[float, int] = field(default_factory=dict)
+    commit_s_counts: dict[float, int] = field(default_factory=dict)
+
+
+COMMIT_S_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+GROUP_SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class CommitThread:
+    """Takes appends from a queue and settles each when its transaction is on disk."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, state: CommittedState, wakeups: Wakeups
+    ) -> None:
+        self._connection = connection
+        self._wal = path.with_name(path.name + "-wal")
+        self._state = state
+        self._wakeups = wakeups
+        self._queue: queue.SimpleQueue[PendingAppend | Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._is_ending = False
+        self.statistics = CommitStatistics()
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, pending: PendingAppend | Job) -> None:
+        self._queue.put(pending)
+
+    @property
+    def queue_length(self) -> int:
+        return self._queue.qsize()
+
+    def stop(self) -> None:
+        """Commit what was submitted before, then end the thread. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        last_size = 0
+        while not self._is_ending:
+            pendings, jobs = self._next_group(gather=last_size > 1)
+            last_size = len(pendings)
+            if pendings:
+                self._wakeups.settle(
+                    self._commit_all(pendings), reached=self._state.head.next_position - 1
+                )
+            for job in jobs:
+                self._do(job)
+            self._checkpoint_when_due()
+
+    def _next_group(self, *, gather: bool) -> tuple[list[PendingAppend], list[Job]]:
+        pendings: list[PendingAppend] = []
+        jobs: list[Job] = []
+        size = 0
+        deadline = 0.0
+        item: PendingAppend | Job | None
+        item = self._queue.get()
+        while True:
+            if item is None:
+                self._is_ending = True
+                break
+            if isinstance(item, PendingAppend):
+                pendings.append(item)
+                size += item.size
+                if len(pendings) >= GROUP_BATCHES_MAX or size >= GROUP_BYTES_MAX:
+                    break
+            else:
+                jobs.append(item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                now = time.monotonic()
+                deadline = deadline or now + GATHER_S
+                if not gather or now >= deadline:
+                    break
+                try:
+                    item = self._queue.get(timeout=deadline - now)
+                except queue.Empty:
+                    break
+        return pendings, jobs
+
+    def _commit_all(self, pendings: Sequence[PendingAppend]) -> list[Settled]:
+        try:
+            return self._commit(pendings)
+        except sqlite3.Error as error:
+            self.statistics.failures += 1
+            if len(pendings) == 1:
+                return [(pendings[0].future, _unavailable(error))]
+        # One of them may be what does not fit; the others must not fail with it.
+        settled: list[Settled] = []
+        for pending in pendings:
+            settled += self._commit_all([pending])
+        return settled
+
+    def _commit(self, pendings: Sequence[PendingAppend]) -> list[Settled]:
+        """Decide and write a group in one transaction. Raises sqlite3.Error, nothing written."""
+        started = time.monotonic()
+        group = self._state.begin_group()
+        settled: list[Settled] = []
+        for pending in pendings:
+            outcome: Outcome
+            try:
+                outcome = group.take(pending.append)
+            except TrackerError as refusal:
+                outcome = refusal
+            settled.append((pending.future, outcome))
+        if group.rows:
+            self._write(group)
+            self._state.commit(group)
+            self._count(len(group.rows), time.monotonic() - started)
+        return settled
+
+    def _write(self, group: Group) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _insert_batches(connection, self._state.workspace, group.rows)
+            _upsert_writers(connection, list(group.writers.values()))
+            connection.execute(
+                "UPDATE head SET next_position = ?, chain_sha256 = ?",
+                (group.head.next_position, group.head.chain_sha256),
+            )
+            connection.execute("COMMIT")
+        except BaseException:
+            # A failed commit may have ended the transaction already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _do(self, job: Job) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            job(self._connection)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            self.statistics.failures += 1
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _checkpoint_when_due(self) -> None:
+        try:
+            size = self._wal.stat().st_size
+        except OSError:
+            return
+        # PASSIVE does not shrink the file, so what counts is what was written since.
+        written = self._state.bytes_since_checkpoint
+        if written < CHECKPOINT_BYTES:
+            return
+        mode = "TRUNCATE" if size > WAL_BYTES_MAX else "PASSIVE"
+        try:
+            self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            self._state.bytes_since_checkpoint = 0
+            self.statistics.checkpoints += 1
+        except sqlite3.Error:
+            # A full disk: the commits are safe in the WAL, and it is tried again later.
+            self.statistics.failures += 1
+
+    def _count(self, batches: int, commit_s: float) -> None:
+        statistics = self.statistics
+        statistics.groups += 1
+        statistics.batches += batches
+        statistics.commit_s_total += commit_s
+        statistics.commit_s_last = commit_s
+        size_bucket = next(b for b in GROUP_SIZE_BUCKETS if batches <= b)
+        counts = statistics.group_size_counts
+        counts[size_bucket] = counts.get(size_bucket, 0) + 1
+        time_bucket = next((b for b in COMMIT_S_BUCKETS if commit_s <= b), float("inf"))
+        times = statistics.commit_s_counts
+        times[time_bucket] = times.get(time_bucket, 0) + 1
+
+
+_BATCH_ROW: Final = "(" + ", ".join("?" * 13) + ")"
+_WRITER_ROW: Final = "(?, ?, ?, ?, ?, ?)"
+# Statements of these many rows are prepared once and kept.
+_CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
+
+
+def _insert_batches(
+    connection: sqlite3.Connection, workspace: str, rows: Sequence[StoredBatch]
+) -> None:
+    done = 0
+    while done < len(rows):
+        chunk = next(size for size in _CHUNKS if size <= len(rows) - done)
+        parameters: list[object] = []
+        for row in rows[done : done + chunk]:
+            parameters += (
+                row.first_position,
+                workspace,
+                row.n,
+                row.run_id,
+                row.writer_id,
+                row.epoch,
+                row.first_seq,
+                row.records_crc,
+                row.received_at_us,
+                row.schema,
+                row.payload_sha256,
+                row.chain_sha256,
+                row.payload,
+            )
+        values = ", ".join([_BATCH_ROW] * chunk)
+        connection.execute(f"INSERT INTO batch VALUES {values}", parameters)
+        done += chunk
+
+
+def _upsert_writers(connection: sqlite3.Connection, writers: Sequence[WriterState]) -> None:
+    done = 0
+    while done < len(writers):
+        chunk = next(size for size in _CHUNKS if size <= len(writers) - done)
+        parameters: list[object] = []
+        for state in writers[done : done + chunk]:
+            parameters += (
+                state.writer_id,
+                state.run_id,
+                state.epoch,
+                state.next_seq,
+                state.position,
+                state.received_at_us,
+            )
+        values = ", ".join([_WRITER_ROW] * chunk)
+        connection.execute(f"INSERT OR REPLACE INTO writer VALUES {values}", parameters)
+        done += chunk
+
+
+def _unavailable(error: sqlite3.Error) -> ApiError:
+    return StoreUnavailable(
+        f"the event log cannot be written: {error}; nothing was stored, send it again",
+        retry_after_s=1.0,
+    )

@@ -1,0 +1,147 @@
+"""What surrounds every handler: the gate, the request id, refusals as JSON, one log line.
+
+One layer on purpose: appends pass through it thousands of times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import time
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from ingest.auth import Gate
+from ingest.counters import ServerCounters
+from ingest.errors import (
+    ApiError,
+    MethodNotAllowed,
+    NotFound,
+    ShuttingDown,
+    UnsupportedMediaType,
+    api_error_for,
+)
+from ingest.logs import REQUEST_LOG, SERVER_LOG
+from ingest.messages import json_answer
+from ingest.schemas import ErrorAnswer, ErrorBody
+from tracker.events.errors import TrackerError
+
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+SECURITY_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+# These come many times a second from machines; one line each would drown the rest.
+_QUIET_PATHS: Final = frozenset(
+    {"/api/v1/append", "/api/v1/leases", "/health", "/ready", "/metrics"}
+)
+_WATCHING_PATHS: Final = frozenset({"/health", "/ready", "/metrics", "/version"})
+_REQUEST_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+
+
+def surround(
+    gate: Gate, counters: ServerCounters, closing: asyncio.Event, *, open_paths: frozenset[str]
+) -> Middleware:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.monotonic()
+        path = request.path
+        if path not in _WATCHING_PATHS:
+            counters.last_activity = started
+        request_id = _request_id(request)
+        try:
+            gate.check(request, is_open=path in open_paths)
+            if closing.is_set():
+                raise ShuttingDown("the server is stopping; send it again", retry_after_s=1.0)
+            if request.headers.get("Content-Encoding", "identity") != "identity":
+                raise UnsupportedMediaType(
+                    "send the body without Content-Encoding; batches are compressed inside"
+                )
+            response = await handler(request)
+        except TrackerError as error:
+            response = refusal(error, counters, request_id)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = refusal(_of_framework(error, request), counters, request_id)
+        except (ConnectionError, asyncio.CancelledError):
+            raise  # nobody is there any more to be answered
+        except Exception as error:  # noqa: BLE001  # the outermost guard, which answers 500
+            # Counted and logged with its trace; the client learns the request's id.
+            SERVER_LOG.exception("request failed", extra={"fields": {"request_id": request_id}})
+            response = refusal(error, counters, request_id)
+        if not response.prepared:
+            response.headers[REQUEST_ID_HEADER] = request_id
+            response.headers.update(SECURITY_HEADERS)
+        counters.requests[response.status] += 1
+        _log(request, response, request_id, time.monotonic() - started)
+        return response
+
+    return middleware
+
+
+def refusal(error: Exception, counters: ServerCounters, request_id: str) -> web.Response:
+    """Any error as the JSON every client can read."""
+    if isinstance(error, TrackerError):
+        status, code = api_error_for(error)
+        message = error.message if isinstance(error, ApiError) else str(error)
+    else:
+        status, code = 500, "internal_error"
+        message = f"the server failed; its log has the reason under request {request_id}"
+    details = error.details if isinstance(error, ApiError) else {}
+    counters.refusals[code] += 1
+    body = ErrorBody(code=code, message=message, details=details)
+    response = json_answer(ErrorAnswer(error=body), status=status)
+    retry_after_s = error.retry_after_s if isinstance(error, ApiError) else None
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.details["allowed"])
+    return response
+
+
+def _of_framework(error: web.HTTPException, request: web.Request) -> ApiError:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = sorted(error.allowed_methods)
+        return MethodNotAllowed(
+            f"{request.method[:20]} is not possible here; use {', '.join(allowed)}",
+            allowed=allowed,
+        )
+    if error.status == 404:
+        return NotFound(f"there is nothing at {request.path[:200]!r}")
+    refused = ApiError(error.text or error.reason)
+    return refused
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    given = request.headers.get(REQUEST_ID_HEADER)
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return os.urandom(8).hex()
+
+
+def _log(
+    request: web.Request, response: web.StreamResponse, request_id: str, seconds: float
+) -> None:
+    is_quiet = response.status < 400 and request.path in _QUIET_PATHS
+    level = logging.DEBUG if is_quiet else logging.INFO
+    if not REQUEST_LOG.isEnabledFor(level):
+        return
+    fields = {
+        "request_id": request_id,
+        "method": request.method,
+        "path": request.path,
+        "status": response.status,
+        "ms": round(seconds * 1000, 2),
+        "remote": request.remote,
+    }
+    REQUEST_LOG.log(level, "request", extra={"fields": fields})

@@ -1,0 +1,123 @@
+"""Everything the server can be told, once, frozen: from flags, TRACKER_… variables, defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tracker.events.errors import TrackerError
+from tracker.events.ids import DEFAULT_WORKSPACE, is_workspace
+
+SQLITE_PREFIX: Final = "sqlite:///"
+MEMORY_URI: Final = "memory://"
+
+
+class InvalidSettings(TrackerError):
+    """The server cannot be started like this; the sentence says what to change."""
+
+
+class Settings(BaseSettings):
+    """Flags win over the environment, the environment over the defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="TRACKER_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".tracker")
+    backend_store_uri: str = ""
+    artifacts_destination: str = ""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 5000
+    spool_dir: Path | None = None
+    workspace: str = DEFAULT_WORKSPACE
+    api_key: str | None = Field(None, repr=False)
+    insecure: bool = False
+    allowed_hosts: str = Field("", description="comma-separated Host headers to accept")
+    idle_exit_s: Annotated[float, Field(gt=0)] | None = None
+
+    in_flight_bytes_max: Annotated[int, Field(ge=32 * 1024 * 1024)] = 64 * 1024 * 1024
+    lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
+    long_poll_s_max: Annotated[float, Field(gt=0)] = 60.0
+    heartbeat_s: Annotated[float, Field(gt=0)] = 15.0
+    # Of the 5 s that a stop may take; the rest is for the last commit and the projections.
+    drain_s: Annotated[float, Field(gt=0)] = 2.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: Any) -> Any:
+        """An empty variable is an unset one."""
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if value not in ("", None)}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not is_workspace(self.workspace):
+            raise ValueError(
+                f"workspace {self.workspace!r}: letters, digits, - and _, at most 64, are allowed"
+            )
+        if not self.is_loopback and self.api_key is None and not self.insecure:
+            raise ValueError(
+                f"host {self.host} can be reached from other machines: give the server a key "
+                "with --api-key or TRACKER_API_KEY, or say --insecure to let everybody in"
+            )
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_wildcard(self) -> bool:
+        return self.host in ("", "0.0.0.0", "::", "[::]")
+
+    @property
+    def server_folder(self) -> Path:
+        return self.home.expanduser().absolute() / "server"
+
+    @property
+    def store_uri(self) -> str:
+        return self.backend_store_uri or f"{SQLITE_PREFIX}{self.server_folder / 'tracker.db'}"
+
+    @property
+    def spool_folder(self) -> Path:
+        if self.spool_dir is not None:
+            return self.spool_dir.expanduser().absolute()
+        return self.home.expanduser().absolute() / "spool"
+
+    @property
+    def store_path(self) -> Path | None:
+        """The log database's file; None for a store in memory. Raises InvalidSettings."""
+        uri = self.store_uri
+        if uri == MEMORY_URI:
+            return None
+        path = uri.removeprefix(SQLITE_PREFIX)
+        if path == uri or not path:
+            raise InvalidSettings(
+                f"--backend-store-uri {uri!r} is not supported: use sqlite:///PATH "
+                "(four slashes for an absolute path)"
+            )
+        return Path(path).expanduser().absolute()
+
+    @property
+    def extra_hosts(self) -> frozenset[str]:
+        return frozenset(h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip())
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from what flags gave and the environment. Raises InvalidSettings."""
+    from pydantic import ValidationError
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise InvalidSettings(where + first["msg"].removeprefix("Value error, ")) from None
