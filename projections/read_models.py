@@ -88,6 +88,10 @@ class RunView:
     metrics: Mapping[str, MetricSummary]
     conflicts: Sequence[ParamConflict] = ()
     writers: Sequence[WriterView] = ()  # filled by get_run, not by searches
+    # Filled by get_run: who ends the run by dying, and the clock that decides between facts
+    # (the greatest of the run's; a decision about it takes a later one).
+    owner_writer_id: str | None = None
+    order_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
