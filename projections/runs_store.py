@@ -1,0 +1,145 @@
+"""The runs projection on one SQLite file: the fold's changed rows and the checkpoint together.
+
+The file is that of one build (see `projections.builds`). This object holds its only writing
+connection; queries read through connections of their own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from projections import runs_rows as rows
+from projections import sql
+from projections.experiment_rules import DEFAULT_EXPERIMENT
+from projections.projection import CheckpointMoved, DecodedBatch, ProjectionStoreFailed
+from projections.runs_fold import RunsFold
+from projections.runs_rows import SQL, SqliteRunsLoader
+from projections.runs_state import Changes
+from projections.sqlite import is_about_the_store, open_for_writing, table_hashes
+
+RUNS_VERSION: Final = 1
+"""Raised with every change of schema or fold: then the projection is built anew."""
+
+# What errors of a live projection leave behind; a rebuild has none of it.
+LIVE_TABLES: Final = frozenset({"dead_letter"})
+
+
+class RunsProjection:
+    """See projection.Projection."""
+
+    name: Final = "runs"
+    version: Final = RUNS_VERSION
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = open_for_writing(
+            path, schema=sql.load("runs_schema.sql"), fill=_put_first_rows
+        )
+        self._position = int(self._connection.execute(SQL["position"]).fetchone()[0])
+        self._fold = self._new_fold()
+
+    async def position(self) -> int:
+        return self._position
+
+    async def apply(self, batches: Sequence[DecodedBatch]) -> None:
+        new = [item for item in batches if item[0].last_position > self._position]
+        if not new:
+            return
+        to = new[-1][0].last_position
+        try:
+            self._fold.fold(new)
+            changes = self._fold.take_changes()
+            self._store(changes, to)
+        except BaseException as error:
+            # The fold's memory is ahead of the file, and says so of nothing that is stored.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._fold = self._new_fold()
+            if isinstance(error, sqlite3.Error) and is_about_the_store(error):
+                raise ProjectionStoreFailed(f"{self._path}: {error}") from error
+            raise
+        self._fold.settle(changes)
+        self._position = to
+
+    async def state_hash(self) -> Mapping[str, str]:
+        return table_hashes(self._connection, without=LIVE_TABLES)
+
+    async def aclose(self) -> None:
+        self._connection.close()
+
+    # -- beyond the interface -----------------------------------------------------------
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """How many events of which type were skipped since the file was opened."""
+        return self._fold.skipped
+
+    def put_dead_letter(self, *, position: int, run_id: str, reason: str) -> None:
+        """Remember a batch that cannot be folded. Raises ProjectionStoreFailed."""
+        try:
+            self._connection.execute(SQL["insert_dead_letter"], (position, run_id, reason))
+        except sqlite3.Error as error:
+            raise ProjectionStoreFailed(f"{self._path}: {error}") from error
+
+    def dead_letters(self) -> list[tuple[int, str, str]]:
+        """(position, run id, reason) of everything that could not be folded."""
+        return self._connection.execute(SQL["dead_letters"]).fetchall()
+
+    def _new_fold(self) -> RunsFold:
+        runs_count, keys_count = self._connection.execute(SQL["counts"]).fetchone()
+        return RunsFold(
+            SqliteRunsLoader(self._connection), runs_count=runs_count, keys_count=keys_count
+        )
+
+    def _store(self, changes: Changes, to: int) -> None:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        moved = connection.execute(SQL["move_checkpoint"], {"from": self._position, "to": to})
+        if moved.rowcount != 1:
+            raise CheckpointMoved(f"{self._path} is not at position {self._position} any more")
+        put_changes(connection, changes)
+        connection.execute("COMMIT")
+
+
+def put_changes(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Write what changed, one upsert per touched key, in order of the keys."""
+    put = connection.executemany
+    put(SQL["insert_key"], changes.keys.items())
+    experiments = sorted(changes.experiments.items())
+    put(SQL["put_experiment"], [rows.experiment_row(experiment) for _, experiment in experiments])
+    _put_experiment_tags(connection, changes)
+    entries = sorted(changes.runs.values(), key=lambda entry: entry.run.run_no)
+    put(SQL["put_run"], [rows.run_row(entry.run) for entry in entries])
+    put(SQL["put_writer"], [rows.writer_row(w) for _, w in sorted(changes.writers.items())])
+    for entry in entries:
+        if entry.details is not None:
+            if entry.changed_params:
+                put(SQL["put_param"], rows.param_rows(entry, entry.details))
+            if entry.changed_conflicts:
+                touched = [(entry.run.run_no, key_id) for key_id in entry.changed_conflicts]
+                put(SQL["remove_conflicts"], touched)
+                put(SQL["put_conflict"], rows.conflict_rows(entry, entry.details))
+            if entry.changed_tags:
+                put(SQL["put_tag"], rows.tag_rows(entry, entry.details))
+        if entry.metrics is not None:
+            put(SQL["put_metric"], rows.metric_rows(entry, entry.metrics))
+
+
+def _put_experiment_tags(connection: sqlite3.Connection, changes: Changes) -> None:
+    for experiment_id, key in sorted(changes.experiment_tags):
+        order_us, value = changes.experiments[experiment_id].tags[key]
+        if value is None:
+            connection.execute(SQL["remove_experiment_tag"], (experiment_id, key))
+            row = (experiment_id, key, order_us)
+            connection.execute(SQL["put_experiment_tag_deleted"], row)
+        else:
+            connection.execute(SQL["remove_experiment_tag_deleted"], (experiment_id, key))
+            connection.execute(SQL["put_experiment_tag"], (experiment_id, key, value, order_us))
+
+
+def _put_first_rows(connection: sqlite3.Connection) -> None:
+    connection.execute(SQL["insert_projection"], {"version": RUNS_VERSION})
+    connection.execute(SQL["put_experiment"], rows.experiment_row(DEFAULT_EXPERIMENT))
