@@ -1,0 +1,396 @@
+"""Questions to a tracking server, and the edits that are not logging: the async client.
+
+`AsyncClient` has the method names and arguments of MLflow's MlflowClient where MLflow has
+them; every method is one request, or one per page. A client reads its own writes: it
+remembers the position of the latest edit that it made, or that `saw_position` was told
+about, and asks to be answered no older than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+from tracker import config, destination, event_feed, history, local_server
+from tracker.entities import Experiment, Metric, PagedList, RunRecord, Writer
+from tracker.history import MetricBuckets, MetricHistory
+from tracker.refusals import QueryFailed
+from tracker.transport import Params, Query, Transport
+from tracker.views import ViewType, view_name
+
+API: Final = "/api/v1"
+# Pages large enough to cost little and small enough to be answered at once.
+PAGE_ROWS: Final = 1_000
+RETRY_FOR_S: Final = 10.0
+HEALTH_TIMEOUT_S: Final = 2.0
+# Well below local_server.IDLE_EXIT_S.
+LOCAL_LOOK_INTERVAL_S: Final = 10.0
+
+
+class AsyncClient:
+    """A connection to one server, to be used and closed on one event loop.
+
+    `uri` None asks the destination chain (see `tracker doctor`); "local" finds the server of
+    this machine or starts one. `retry_for_s` bounds how long a request is repeated. Every
+    method raises a QueryFailed of tracker.refusals when it is not answered as asked.
+    """
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        api_key: str | None = None,
+        *,
+        workspace: str | None = None,
+        retry_for_s: float = RETRY_FOR_S,
+    ) -> None:
+        given = destination.destination().uri if uri is None else uri
+        self.uri = destination.parse_uri(given, source="uri")
+        self.position = 0
+        self._headers = {"X-Tracker-Workspace": workspace or config.workspace()}
+        key = api_key or config.api_key()
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._retry_for_s = retry_for_s
+        self._transport: Transport | None = None
+        self._opening = asyncio.Lock()
+        self._local_until = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. A closed client opens new ones when it is used again."""
+        if self._transport is not None:
+            await self._transport.aclose()
+            self._transport = None
+
+    def saw_position(self, position: int) -> None:
+        """Answers must from now on include everything up to `position`."""
+        self.position = max(self.position, position)
+
+    # -- experiments ------------------------------------------------------------------
+
+    async def create_experiment(
+        self,
+        name: str,
+        artifact_location: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Create an experiment and return its id. Raises ExperimentExists."""
+        body = {"name": name, "artifact_location": artifact_location, "tags": dict(tags or {})}
+        return Experiment.from_json(
+            await self._command("POST", f"{API}/experiments", body)
+        ).experiment_id
+
+    async def get_experiment(self, experiment_id: str) -> Experiment:
+        return Experiment.from_json(await self._read(_experiment(experiment_id)))
+
+    async def get_experiment_by_name(self, name: str) -> Experiment | None:
+        """The active experiment of this name, else a deleted one, else None."""
+        found = await self.search_experiments(
+            view_type=ViewType.ALL, filter_string=f"name = {quoted(name)}"
+        )
+        found.sort(key=lambda e: (e.lifecycle_stage != "active", -e.last_update_time_us))
+        return found[0] if found else None
+
+    async def search_experiments(
+        self,
+        view_type: str | int = ViewType.ACTIVE_ONLY,
+        max_results: int | None = PAGE_ROWS,
+        filter_string: str | None = None,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Experiment]:
+        """At most `max_results` experiments (None: all); `.token` asks for what follows."""
+        found: list[Experiment] = []
+        while True:
+            rows = PAGE_ROWS if max_results is None else min(max_results - len(found), PAGE_ROWS)
+            params = [("view", view_name(view_type)), ("max_results", str(rows))]
+            params += [("filter", filter_string)] if filter_string else []
+            params += [("order_by", order) for order in order_by or ()]
+            params += [("page_token", page_token)] if page_token else []
+            answer = await self._read(f"{API}/experiments", params)
+            found += map(Experiment.from_json, answer["experiments"])
+            page_token = answer["next_page_token"]
+            if page_token is None or len(found) == max_results:
+                return PagedList(found, page_token)
+
+    async def rename_experiment(self, experiment_id: str, new_name: str) -> None:
+        await self._patch(_experiment(experiment_id), name=new_name)
+
+    async def set_experiment_tag(self, experiment_id: str, key: str, value: object) -> None:
+        await self._patch(_experiment(experiment_id), tags={key: str(value)})
+
+    async def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
+        await self._patch(_experiment(experiment_id), tags={key: None})
+
+    async def delete_experiment(self, experiment_id: str) -> None:
+        """Delete an experiment; it can be restored, and its name may be used again."""
+        await self._patch(_experiment(experiment_id), lifecycle_stage="deleted")
+
+    async def restore_experiment(self, experiment_id: str) -> None:
+        await self._patch(_experiment(experiment_id), lifecycle_stage="active")
+
+    # -- runs -------------------------------------------------------------------------
+
+    async def get_run(self, run_id: str) -> RunRecord:
+        """Everything about one run but its series. Raises RunNotFound."""
+        return RunRecord.from_json(await self._read(_run(run_id)))
+
+    async def search_runs(
+        self,
+        experiment_ids: Sequence[str] | None = None,
+        filter_string: str = "",
+        run_view_type: str | int = ViewType.ACTIVE_ONLY,
+        max_results: int | None = PAGE_ROWS,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+        *,
+        experiment_names: Sequence[str] | None = None,
+    ) -> PagedList[RunRecord]:
+        """At most `max_results` runs (None: all), newest first unless `order_by` says else.
+
+        No experiments named means all of them. Raises InvalidQuery.
+        """
+        search: dict[str, Any] = {
+            "experiment_ids": [str(given) for given in experiment_ids or ()],
+            "experiment_names": list(experiment_names or ()),
+            "filter": filter_string or "",
+            "order_by": list(order_by or ()),
+            "view": view_name(run_view_type),
+        }
+        found: list[RunRecord] = []
+        while True:
+            rows = PAGE_ROWS if max_results is None else min(max_results - len(found), PAGE_ROWS)
+            page = {**search, "max_results": rows, "page_token": page_token}
+            answer = await self._search(f"{API}/runs/search", page)
+            found += map(RunRecord.from_json, answer["runs"])
+            page_token = answer["next_page_token"]
+            if page_token is None or len(found) == max_results:
+                return PagedList(found, page_token)
+
+    async def iter_runs(
+        self,
+        experiment_ids: Sequence[str] | None = None,
+        filter_string: str = "",
+        run_view_type: str | int = ViewType.ACTIVE_ONLY,
+        order_by: Sequence[str] | None = None,
+        *,
+        experiment_names: Sequence[str] | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> AsyncIterator[RunRecord]:
+        """Every run that matches, holding one page in memory at a time."""
+        token: str | None = None
+        while True:
+            page = await self.search_runs(
+                experiment_ids, filter_string, run_view_type, page_rows, order_by, token,
+                experiment_names=experiment_names,
+            )  # fmt: skip
+            for run in page:
+                yield run
+            token = page.token
+            if token is None:
+                return
+
+    async def update_run(
+        self, run_id: str, status: str | None = None, name: str | None = None
+    ) -> None:
+        await self._patch(_run(run_id), status=status, name=name)
+
+    async def set_terminated(
+        self, run_id: str, status: str = "FINISHED", end_time: int | None = None
+    ) -> None:
+        """End a run from outside; `end_time` is in milliseconds, as MLflow's."""
+        end_time_us = None if end_time is None else end_time * 1000
+        await self._patch(_run(run_id), status=status, end_time_us=end_time_us)
+
+    async def set_tag(self, run_id: str, key: str, value: object) -> None:
+        await self._patch(_run(run_id), tags={key: str(value)})
+
+    async def set_tags(self, run_id: str, tags: Mapping[str, object]) -> None:
+        await self._patch(_run(run_id), tags={key: str(value) for key, value in tags.items()})
+
+    async def delete_tag(self, run_id: str, key: str) -> None:
+        await self._patch(_run(run_id), tags={key: None})
+
+    async def delete_run(self, run_id: str) -> None:
+        """Delete a run; it can be restored."""
+        await self._patch(_run(run_id), lifecycle_stage="deleted")
+
+    async def restore_run(self, run_id: str) -> None:
+        await self._patch(_run(run_id), lifecycle_stage="active")
+
+    # -- metrics ----------------------------------------------------------------------
+
+    async def get_metric_history(self, run_id: str, key: str) -> list[Metric]:
+        """Every point as an object. `metric_history` gives columns, which are far lighter."""
+        return list(await self.metric_history(run_id, key))
+
+    async def metric_history(
+        self, run_id: str, key: str, *, start_step: int | None = None, end_step: int | None = None
+    ) -> MetricHistory:
+        """The exact series, or its steps from start_step to end_step, both included."""
+        pages = [
+            page
+            async for page in self.iter_metric_history(
+                run_id, key, start_step=start_step, end_step=end_step
+            )
+        ]
+        return history.joined(run_id, key, pages)
+
+    async def iter_metric_history(
+        self, run_id: str, key: str, *, start_step: int | None = None, end_step: int | None = None
+    ) -> AsyncIterator[MetricHistory]:
+        """The exact series in pages of bounded memory."""
+        params = self._at_position(_step_range(start_step, end_step))
+        transport = await self._opened()
+        path = _metric(run_id, key)
+        async for page in history.read_pages(transport, path, params, run_id=run_id, key=key):
+            yield page
+
+    async def metric_buckets(
+        self,
+        run_id: str,
+        key: str,
+        *,
+        buckets: int = 1_000,
+        start_step: int | None = None,
+        end_step: int | None = None,
+    ) -> MetricBuckets:
+        """The series in at most `buckets` buckets with true min and max, for a chart."""
+        params = [*_step_range(start_step, end_step), ("buckets", str(buckets))]
+        return MetricBuckets.from_json(await self._read(_metric(run_id, key), params))
+
+    async def query_metrics(
+        self,
+        run_ids: Sequence[str],
+        keys: Sequence[str],
+        *,
+        buckets: int = 1_000,
+        start_step: int | None = None,
+        end_step: int | None = None,
+    ) -> list[MetricBuckets]:
+        """Buckets of many metrics of many runs in one request."""
+        query = {"run_ids": list(run_ids), "keys": list(keys), "buckets": buckets}
+        steps = {"start_step": start_step, "end_step": end_step}
+        answer = await self._search(f"{API}/metrics/query", {**query, **steps})
+        return [MetricBuckets.from_json(series) for series in answer["series"]]
+
+    # -- the log ----------------------------------------------------------------------
+
+    async def events(
+        self, *, after: int = 0, run_id: str | None = None, type: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Every event after a position, as the server prints it, to the log's present end."""
+        transport = await self._opened()
+        async for event in event_feed.read(transport, after=after, run_id=run_id, type=type):
+            yield event
+
+    async def follow_events(
+        self, *, after: int = 0, run_id: str | None = None, type: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Every event after a position, then new ones as they come, for ever."""
+        transport = await self._opened()
+        async for event in event_feed.follow(transport, after=after, run_id=run_id, type=type):
+            yield event
+
+    async def get_writer(self, writer_id: str) -> Writer:
+        """What the server has of a writer. Raises WriterNotFound."""
+        answer = await self._read(f"{API}/writers/{quote(writer_id, safe='')}")
+        return Writer.from_json({"about": {}, "last_position": answer["position"], **answer})
+
+    # -- the server -------------------------------------------------------------------
+
+    async def is_healthy(self) -> bool:
+        """Whether the server answers now, without retries and within two seconds."""
+        transport = await self._opened()
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                (await transport.once(Query("GET", "/health", is_read=True))).release()
+        except (QueryFailed, TimeoutError):
+            return False
+        return True
+
+    async def ready(self) -> dict[str, Any]:
+        """The server's stores: status, head of the log, and each projection's lag."""
+        answer: dict[str, Any] = await self._read("/ready")
+        return answer
+
+    async def version(self) -> str:
+        return str((await self._read("/version"))["version"])
+
+    # -- requests ---------------------------------------------------------------------
+
+    async def _read(self, path: str, params: Params = ()) -> Any:
+        query = Query("GET", path, is_read=True, params=self._at_position(params))
+        return await self._ask(query)
+
+    async def _search(self, path: str, body: Mapping[str, Any]) -> Any:
+        """A question in a POST's body: it changes nothing, so it may be repeated."""
+        at = {"min_position": self.position} if self.position else {}
+        return await self._ask(Query("POST", path, is_read=True, body={**body, **at}))
+
+    async def _command(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        answer = await self._ask(Query(method, path, is_read=False, body=body))
+        self.saw_position(answer["position"])
+        return answer
+
+    async def _patch(self, path: str, **changes: Any) -> None:
+        given = {name: value for name, value in changes.items() if value is not None}
+        await self._command("PATCH", path, given)
+
+    async def _ask(self, query: Query) -> Any:
+        return await (await self._opened()).json(query)
+
+    async def _opened(self) -> Transport:
+        async with self._opening:
+            if self.uri == destination.LOCAL:
+                await self._find_local_server()
+            elif self._transport is None:
+                self._transport = self._connected_to(self.uri)
+            assert self._transport is not None
+            return self._transport
+
+    async def _find_local_server(self) -> None:
+        """Look again now and then: a local server leaves when it is idle."""
+        if self._transport is not None and time.monotonic() < self._local_until:
+            return
+        uri = await asyncio.to_thread(local_server.ensure_running, config.home())
+        self._local_until = time.monotonic() + LOCAL_LOOK_INTERVAL_S
+        if self._transport is None or self._transport.uri != uri:
+            await self.aclose()
+            self._transport = self._connected_to(uri)
+
+    def _connected_to(self, uri: str) -> Transport:
+        return Transport(uri, headers=self._headers, retry_for_s=self._retry_for_s)
+
+    def _at_position(self, params: Params) -> Params:
+        return [*params, ("min_position", str(self.position))] if self.position else params
+
+
+def quoted(text: str) -> str:
+    """`text` as a value of the search language."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _experiment(experiment_id: str) -> str:
+    return f"{API}/experiments/{quote(str(experiment_id), safe='')}"
+
+
+def _run(run_id: str) -> str:
+    return f"{API}/runs/{quote(run_id, safe='')}"
+
+
+def _metric(run_id: str, key: str) -> str:
+    return f"{_run(run_id)}/metrics/{quote(key, safe='')}"
+
+
+def _step_range(start_step: int | None, end_step: int | None) -> list[tuple[str, str]]:
+    steps = {"start_step": start_step, "end_step": end_step}
+    return [(name, str(step)) for name, step in steps.items() if step is not None]
