@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.util
+import tempfile
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -20,12 +23,17 @@ from ingest.middleware import surround
 from ingest.openapi import DOCUMENT, document_of
 from ingest.routes.table import Route
 from ingest.settings import Settings
-from ingest.state import EVENT_STORE, LEASES
+from ingest.state import EVENT_STORE, LEASES, READ_STORES
 
 ROUTE_MODULES: Final = (
     "ingest.routes.append",
     "ingest.routes.writers",
+    "ingest.routes.leases",
+    "ingest.routes.events",
     "ingest.routes.operations",
+    "ingest.routes.experiments",
+    "ingest.routes.runs",
+    "ingest.routes.metrics",
 )
 
 
@@ -51,12 +59,14 @@ def build_app(settings: Settings) -> web.Application:
         app.router.add_route(route.method, route.path, route.handler)
     app.cleanup_ctx.append(_event_store)
     app.cleanup_ctx.append(_leases)
+    app.cleanup_ctx.append(_read_side)
     app.on_shutdown.append(_close)
     return app
 
 
 def all_routes() -> Sequence[Route]:
-    modules = [importlib.import_module(name) for name in ROUTE_MODULES]
+    present = [name for name in ROUTE_MODULES if importlib.util.find_spec(name)]
+    modules = [importlib.import_module(name) for name in present]
     return [route for module in modules for route in module.ROUTES]
 
 
@@ -80,6 +90,21 @@ async def _event_store(app: web.Application) -> AsyncIterator[None]:
 async def _leases(app: web.Application) -> AsyncIterator[None]:
     async with saving(app[LEASE_BOOK]):
         yield
+
+
+async def _read_side(app: web.Application) -> AsyncIterator[None]:
+    if importlib.util.find_spec("ingest.read_side") is None:
+        yield
+        return
+    from ingest.read_side import open_read_side
+
+    path = app[SETTINGS].store_path
+    with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
+        # A log in memory has projections that go with it.
+        beside = path if path is not None else Path(folder) / "tracker.db"
+        async with open_read_side(app[EVENT_STORE], beside) as stores:
+            app[READ_STORES] = stores
+            yield
 
 
 async def _close(app: web.Application) -> None:

@@ -1,4 +1,8 @@
-"""From settings to a listening server and back: start, announce, wait, drain, stop."""
+"""The server's life: listen, load, serve until told to stop, drain, put everything on disk.
+
+/health answers as soon as the socket listens; what takes time to import (numpy, aiohttp,
+pydantic) is imported beside the event loop meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +10,97 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from ingest.binding import check_binding, listen, url_of
+from ingest.doorman import Doorman
 
-from ingest.app import build_app
-from ingest.logs import log_to_stderr
-from ingest.runner import JsonErrorRunner
-from ingest.settings import InvalidSettings, Settings, load_settings
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from ingest.settings import Settings
+
+Announce = Callable[[str], None]
 
 
-async def serve(
-    settings: Settings, listening: socket.socket, *, announce: Callable[[str], None]
+def run_server(*, given: Mapping[str, Any], log_level: str, announce: Announce) -> None:
+    """Serve until SIGTERM or SIGINT. `given` are the flags, by the settings' names; host,
+    port and insecure must be among them. Raises TrackerError when it cannot start."""
+    host, port = given["host"], given["port"]
+    check_binding(host, has_key=bool(given.get("api_key")), insecure=given["insecure"])
+    with listen(host, port) as listening:
+        asyncio.run(_serve(listening, given, log_level=log_level, announce=announce))
+
+
+async def _serve(
+    listening: socket.socket, given: Mapping[str, Any], *, log_level: str, announce: Announce
 ) -> None:
-    """Serve on `listening` until SIGTERM or SIGINT; return when everything is on disk."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    runner = JsonErrorRunner(build_app(settings), shutdown_timeout=settings.drain_s)
-    await runner.setup()
+    async with Doorman(listening) as doorman:
+        settings, app = await asyncio.to_thread(_load, given, log_level)
+    async with running(app, listening, settings=settings, waiting=doorman.waiting) as url:
+        announce(f"listening on {url}")
+        await _until_told_or_idle(app, settings, stop)
+
+
+def _load(given: Mapping[str, Any], log_level: str) -> tuple[Settings, web.Application]:
+    from ingest.app import build_app
+    from ingest.logs import log_to_stderr
+    from ingest.settings import load_settings
+
+    settings = load_settings(**given)
+    log_to_stderr(level=logging.getLevelNamesMapping()[log_level.upper()])
+    return settings, build_app(settings)
+
+
+@asynccontextmanager
+async def running(
+    app: web.Application,
+    listening: socket.socket,
+    *,
+    settings: Settings,
+    waiting: list[socket.socket],
+) -> AsyncIterator[str]:
+    """Serve `app` on a listening socket; yields its address. Leaves when all is on disk."""
+    from aiohttp import web
+
+    from ingest.runner import JsonErrorRunner
+    from ingest.server_file import published
+
+    url = url_of(settings.host, listening)
+    runner = JsonErrorRunner(app, shutdown_timeout=settings.drain_s)
     try:
+        await runner.setup()
         await web.SockSite(runner, listening, backlog=1024).start()
-        announce(url_of(settings.host, listening))
-        await stop.wait()
+        for connection in waiting:
+            assert runner.server is not None
+            await asyncio.get_running_loop().connect_accepted_socket(runner.server, connection)
+        uri = settings.store_uri
+        with published(settings.server_folder, url=url, backend_store_uri=uri):
+            yield url
     finally:
         await runner.cleanup()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound and listening socket. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host.strip("[]"), port), family=family, backlog=1024)
-    listening.setblocking(False)
-    return listening
-
-
-def url_of(host: str, listening: socket.socket) -> str:
-    name = host.strip("[]")
-    shown = f"[{name}]" if ":" in name else name
-    return f"http://{shown}:{listening.getsockname()[1]}"
-
-
-def run_server(
-    *, given: Mapping[str, Any], log_level: str, announce: Callable[[str], None]
+async def _until_told_or_idle(
+    app: web.Application, settings: Settings, stop: asyncio.Event
 ) -> None:
-    """The `tracker server` command: settings, socket, loop. Raises TrackerError."""
-    settings = load_settings(**given)
-    log_to_stderr(level=logging.getLevelNamesMapping()[log_level.upper()])
-    try:
-        listening = listen(settings.host, settings.port)
-    except OSError as error:
-        raise InvalidSettings(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "choose another --port or --host"
-        ) from None
-    asyncio.run(serve(settings, listening, announce=lambda url: announce(f"listening on {url}")))
+    from ingest.idleness import idle_s
+
+    if settings.idle_exit_s is None:
+        await stop.wait()
+        return
+    while not stop.is_set():
+        remaining = settings.idle_exit_s - idle_s(app)
+        if remaining <= 0:
+            return
+        try:
+            async with asyncio.timeout(min(1.0, remaining)):
+                await stop.wait()
+        except TimeoutError:
+            continue

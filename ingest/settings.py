@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tracker.events.errors import TrackerError
+from ingest.binding import InvalidSettings, check_binding, is_loopback
 from tracker.events.ids import DEFAULT_WORKSPACE, is_workspace
 
 SQLITE_PREFIX: Final = "sqlite:///"
 MEMORY_URI: Final = "memory://"
-
-
-class InvalidSettings(TrackerError):
-    """The server cannot be started like this; the sentence says what to change."""
 
 
 class Settings(BaseSettings):
@@ -58,21 +53,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"workspace {self.workspace!r}: letters, digits, - and _, at most 64, are allowed"
             )
-        if not self.is_loopback and self.api_key is None and not self.insecure:
-            raise ValueError(
-                f"host {self.host} can be reached from other machines: give the server a key "
-                "with --api-key or TRACKER_API_KEY, or say --insecure to let everybody in"
-            )
+        check_binding(self.host, has_key=self.api_key is not None, insecure=self.insecure)
         return self
 
     @property
     def is_loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def is_wildcard(self) -> bool:
