@@ -103,8 +103,9 @@ class ExperimentView:
     created_time_us: int
     updated_time_us: int
     tags: Mapping[str, str]
-    run_count: int = 0
+    run_count: int = 0  # of active runs
     last_run_time_us: int | None = None
+    order_us: int = 0  # the clock of the latest decision about it; a new one takes a later
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,11 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class RunSearch:
-    """One search. `experiment_ids` empty means all; `now_us`/`live_run_ids` decide liveness."""
+    """One search. `experiment_ids` empty means all.
+
+    `now_us` is the searcher's clock, for durations and `now-7d`; `live_run_ids` are the runs
+    with a valid lease.
+    """
 
     experiment_ids: Sequence[str] = ()
     filter: str = ""
@@ -125,6 +130,32 @@ class RunSearch:
     max_results: int = 100
     page_token: str | None = None
     live_run_ids: frozenset[str] = field(default_factory=frozenset)
+    now_us: int = 0
+
+
+class KeyKind(StrEnum):
+    PARAMS = "params"
+    METRICS = "metrics"
+    TAGS = "tags"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySearch:
+    """Keys that begin with `prefix`; in the latest runs of the experiments, or anywhere."""
+
+    kind: KeyKind
+    experiment_ids: Sequence[str] = ()
+    prefix: str = ""
+    max_results: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """`is_reduced`: there may be more keys than these."""
+
+    keys: Sequence[str]
+    is_reduced: bool
+    position: int
 
 
 class RunsReadStore(Protocol):
@@ -153,6 +184,10 @@ class RunsReadStore(Protocol):
     ) -> Page[ExperimentView]: ...
 
     async def metric_keys(self, run_id: str) -> Sequence[str]: ...
+
+    async def keys(self, search: KeySearch) -> KeyPage:
+        """The keys that runs have, in order of key; for completion."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

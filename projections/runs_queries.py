@@ -1,0 +1,123 @@
+"""RunsReadStore on the SQLite file of one build of the runs projection."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from projections.experiments_search import find_experiments
+from projections.key_search import find_keys
+from projections.read_models import (
+    ExperimentView,
+    KeyPage,
+    KeySearch,
+    Page,
+    RunSearch,
+    RunView,
+    ViewType,
+)
+from projections.readers import Readers
+from projections.runs_search import check_texts, find_runs
+from projections.runs_views import SQL, experiment_views, run_view, run_views
+
+T = TypeVar("T")
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+class SqliteRunsReadStore:
+    """See read_models.RunsReadStore. Every answer is of one state of the file.
+
+    The file must exist before the first query. `clock_us` is asked for searches that do
+    not bring a clock themselves.
+    """
+
+    def __init__(self, path: Path, *, clock_us: Callable[[], int] = _clock_us) -> None:
+        self._readers = Readers(path)
+        self._clock_us = clock_us
+
+    async def position(self) -> int:
+        return await self._readers.run(_position)
+
+    async def get_run(self, run_id: str, *, live_run_ids: frozenset[str]) -> RunView | None:
+        return await self._readers.run(lambda c: run_view(c, run_id, live_run_ids))
+
+    async def search_runs(self, search: RunSearch) -> Page[RunView]:
+        if search.now_us == 0:
+            search = replace(search, now_us=self._clock_us())
+
+        def query(connection: sqlite3.Connection) -> Page[RunView]:
+            found = find_runs(connection, search)
+            views = run_views(connection, found.run_nos, search.live_run_ids)
+            return Page(views, found.next_page_token, _position(connection))
+
+        return await self._readers.run(query)
+
+    async def get_experiment(self, experiment_id: str) -> ExperimentView | None:
+        return await self._readers.run(lambda c: _first(experiment_views(c, [experiment_id])))
+
+    async def get_experiment_by_name(self, name: str) -> ExperimentView | None:
+        def query(connection: sqlite3.Connection) -> ExperimentView | None:
+            found = connection.execute(SQL["experiment_id_by_name"], {"name": name}).fetchone()
+            return None if found is None else _first(experiment_views(connection, [found[0]]))
+
+        return await self._readers.run(query)
+
+    async def search_experiments(
+        self,
+        *,
+        filter: str,
+        order_by: Sequence[str],
+        view: ViewType,
+        max_results: int,
+        page_token: str | None,
+    ) -> Page[ExperimentView]:
+        now_us = self._clock_us()
+
+        def query(connection: sqlite3.Connection) -> Page[ExperimentView]:
+            found = find_experiments(
+                connection,
+                filter=filter,
+                order_by=order_by,
+                view=view,
+                max_results=max_results,
+                page_token=page_token,
+                now_us=now_us,
+            )
+            views = experiment_views(connection, found.experiment_ids)
+            return Page(views, found.next_page_token, _position(connection))
+
+        return await self._readers.run(query)
+
+    async def metric_keys(self, run_id: str) -> Sequence[str]:
+        def query(connection: sqlite3.Connection) -> list[str]:
+            return [key for (key,) in connection.execute(SQL["metric_keys"], {"run_id": run_id})]
+
+        return await self._readers.run(query)
+
+    async def keys(self, search: KeySearch) -> KeyPage:
+        check_texts([search.prefix, *search.experiment_ids], "prefix or experiment id")
+
+        def query(connection: sqlite3.Connection) -> KeyPage:
+            keys, is_reduced = find_keys(connection, search)
+            return KeyPage(keys, is_reduced, _position(connection))
+
+        return await self._readers.run(query)
+
+    async def aclose(self) -> None:
+        """Close when the queries under way have ended."""
+        await self._readers.aclose()
+
+
+def _position(connection: sqlite3.Connection) -> int:
+    return int(connection.execute(SQL["position"]).fetchone()[0] or 0)
+
+
+def _first(items: Sequence[T]) -> T | None:
+    return items[0] if items else None

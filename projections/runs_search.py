@@ -1,0 +1,139 @@
+"""One search of runs on one connection: parse, plan, and the page of run numbers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from projections.read_models import RunSearch, ViewType
+from projections.search import ast
+from projections.search.entities_sqlite import IS_ACTIVE, IS_DELETED, RunEntity
+from projections.search.errors import InvalidQuery
+from projections.search.fields import RUNS
+from projections.search.limits import PAGE_RUNS_MAX
+from projections.search.order_sqlite import after, order_list, select_list, tie_columns
+from projections.search.paging import Cursor, SortValue, decode_token, encode_token, fingerprint
+from projections.search.parser import parse_filter, parse_order
+from projections.search.plan_sqlite import Query, RunSelection, plan
+from projections.search.sql_text import TRUE, Sql, all_of
+
+_LIFECYCLES = {
+    ViewType.ACTIVE_ONLY: Sql(IS_ACTIVE),
+    ViewType.DELETED_ONLY: Sql(IS_DELETED),
+    ViewType.ALL: TRUE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRuns:
+    run_nos: Sequence[int]
+    next_page_token: str | None
+
+
+def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
+    """The runs of one page, in order. Raises InvalidQuery."""
+    expression = parse_filter(search.filter, RUNS)
+    terms = parse_order(list(search.order_by), RUNS)
+    check_page_size(search.max_results)
+    check_texts(search.experiment_ids, "experiment id")
+    name = fingerprint(
+        "runs", search.filter, list(search.order_by), sorted(search.experiment_ids), search.view
+    )
+    now_us, cursor = search.now_us, None
+    key_ids = _key_ids(connection, expression, terms)
+    entity = RunEntity(key_ids, now_us, search.live_run_ids)
+    if search.page_token:
+        columns = 2 * len(terms) + len(tie_columns(terms, entity))
+        cursor = decode_token(search.page_token, name, columns=columns)
+        now_us = cursor.now_us
+        entity = RunEntity(key_ids, now_us, search.live_run_ids)
+    selection = RunSelection(
+        ast.conjuncts(expression),
+        terms,
+        tuple(dict.fromkeys(search.experiment_ids)),
+        _LIFECYCLES[search.view],
+        entity,
+    )
+    queries = plan(connection, selection, page=search.max_results + 1)
+    values = None if cursor is None else cursor.values
+    rows = _rows(connection, queries, values, limit=search.max_results + 1)
+    page = rows[: search.max_results]
+    token = None
+    if len(rows) > len(page):
+        token = encode_token(Cursor(tuple(page[-1][1:]), now_us), name)
+    return FoundRuns([row[0] for row in page], token)
+
+
+def check_page_size(max_results: int) -> None:
+    if not 1 <= max_results <= PAGE_RUNS_MAX:
+        raise InvalidQuery(
+            f"max_results is {max_results}; 1 to {PAGE_RUNS_MAX} are allowed (page_runs_max)"
+        )
+
+
+def check_texts(texts: Sequence[str], what: str) -> None:
+    """SQLite and JSON take no lone surrogates; say so before they do."""
+    for text in texts:
+        if any(0xD800 <= ord(character) < 0xE000 for character in text):
+            raise InvalidQuery(f"the {what} {text!r} is not text")
+
+
+def _key_ids(
+    connection: sqlite3.Connection,
+    expression: ast.Expression | None,
+    terms: Sequence[ast.OrderTerm],
+) -> dict[str, int]:
+    fields = [*ast.fields_of(expression), *(term.field for term in terms)]
+    keys = {f.key for f in fields if isinstance(f, ast.Metric | ast.Param | ast.Tag)}
+    if not keys:
+        return {}
+    return dict(
+        connection.execute(
+            "SELECT k.key, k.key_id FROM json_each(?) j CROSS JOIN key k ON k.key = j.value",
+            (json.dumps(sorted(keys), ensure_ascii=False),),
+        ).fetchall()
+    )
+
+
+def _rows(
+    connection: sqlite3.Connection,
+    queries: Sequence[Query],
+    behind: Sequence[SortValue] | None,
+    *,
+    limit: int,
+) -> list[tuple[int, *tuple[SortValue, ...]]]:
+    rows: list[tuple[int, *tuple[SortValue, ...]]] = []
+    for query in queries:
+        for statement in _statement(query, behind, limit=limit - len(rows)):
+            rows.extend(connection.execute(statement.text, statement.params))
+        if len(rows) >= limit:
+            break
+    return rows
+
+
+def _statement(query: Query, behind: Sequence[SortValue] | None, *, limit: int) -> Iterator[Sql]:
+    """The SELECT of a query's rows behind a row, or nothing if all of them stand before it."""
+    columns = query.order.columns
+    condition = query.condition
+    if behind is not None:
+        first, rank = columns[0], behind[0]
+        if first.is_fixed and isinstance(rank, int) and isinstance(first.fixed, int):
+            if first.fixed < rank:
+                return
+            if first.fixed == rank:
+                condition = all_of([condition, after(columns, behind)])
+        else:
+            condition = all_of([condition, after(columns, behind)])
+    yield (
+        Sql("SELECT r.run_no, ")
+        + select_list(columns)
+        + Sql(" FROM ")
+        + query.source
+        + Sql(" WHERE ")
+        + condition
+        + Sql(" ORDER BY ")
+        + order_list(columns)
+        + Sql(" LIMIT ?", (limit,))
+    )

@@ -1,0 +1,160 @@
+"""Rows of the runs projection as the views that queries answer with."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import struct
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from projections.read_models import (
+    ExperimentView,
+    Liveness,
+    MetricSummary,
+    ParamConflict,
+    Point,
+    RunView,
+    WriterView,
+)
+from projections.sqlite import statements
+from tracker.events.types import RunStatus
+
+SQL: Final = statements("runs_queries.sql")
+_TERMINAL: Final = frozenset(status.value for status in RunStatus if status.is_terminal)
+_BITS: Final = struct.Struct("<q")
+_FLOAT: Final = struct.Struct("<d")
+
+
+def liveness_of(status: str, run_id: str, live_run_ids: frozenset[str]) -> Liveness:
+    if status in _TERMINAL:
+        return Liveness.ENDED
+    return Liveness.LIVE if run_id in live_run_ids else Liveness.LOST
+
+
+def run_views(
+    connection: sqlite3.Connection, run_nos: Sequence[int], live_run_ids: frozenset[str]
+) -> list[RunView]:
+    """The runs of these numbers, in their order, without their writers."""
+    asked = {"run_nos": json.dumps(list(run_nos))}
+    params = _texts(connection, "params", asked)
+    tags = _texts(connection, "tags", asked)
+    metrics = _metrics(connection, asked)
+    conflicts: defaultdict[int, list[ParamConflict]] = defaultdict(list)
+    for run_no, *conflict in connection.execute(SQL["conflicts"], asked):
+        conflicts[run_no].append(ParamConflict(*conflict))
+    views = []
+    for row in connection.execute(SQL["runs"], asked):
+        (run_no, run_id, name, experiment_id, user_id, status, is_deleted, *rest) = row
+        (start_us, end_us, end_reason, end_detail, parent_run_id, dropped, last_position) = rest
+        views.append(
+            RunView(
+                run_id=run_id,
+                name=name,
+                experiment_id=experiment_id,
+                user_id=user_id,
+                status=status,
+                liveness=liveness_of(status, run_id, live_run_ids),
+                lifecycle_stage="deleted" if is_deleted else "active",
+                start_time_us=start_us,
+                end_time_us=end_us,
+                end_reason=end_reason,
+                end_detail=end_detail,
+                parent_run_id=parent_run_id,
+                dropped=dropped,
+                last_position=last_position,
+                params=params.get(run_no, {}),
+                tags=tags.get(run_no, {}),
+                metrics=metrics.get(run_no, {}),
+                conflicts=tuple(conflicts.get(run_no, ())),
+            )
+        )
+    return views
+
+
+def run_view(
+    connection: sqlite3.Connection, run_id: str, live_run_ids: frozenset[str]
+) -> RunView | None:
+    """One run with its writers and its latest clock."""
+    found = connection.execute(SQL["run_no"], {"run_id": run_id}).fetchone()
+    if found is None:
+        return None
+    run_no, owner_writer_id = found
+    (view,) = run_views(connection, [run_no], live_run_ids)
+    rows = connection.execute(SQL["writers"], {"run_no": run_no}).fetchall()
+    writers = tuple(_writer_view(row) for row in rows)
+    latest_us = max((row[5] for row in rows), default=0)
+    return replace(view, writers=writers, owner_writer_id=owner_writer_id, order_us=latest_us)
+
+
+def experiment_views(
+    connection: sqlite3.Connection, experiment_ids: Sequence[str]
+) -> list[ExperimentView]:
+    """The experiments of these ids, in their order; unknown ids are left out."""
+    asked = {"experiment_ids": json.dumps(list(experiment_ids), ensure_ascii=False)}
+    tags: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    latest_us: defaultdict[str, int] = defaultdict(int)
+    for experiment_id, key, value, order_us in connection.execute(SQL["experiment_tags"], asked):
+        tags[experiment_id][key] = value
+        latest_us[experiment_id] = max(latest_us[experiment_id], order_us)
+    for experiment_id, order_us in connection.execute(SQL["experiment_tags_deleted"], asked):
+        latest_us[experiment_id] = max(latest_us[experiment_id], order_us)
+    views = []
+    for row in connection.execute(SQL["experiments"], asked):
+        (experiment_id, name, stage, location, created, updated, count, last_run, order_us) = row
+        views.append(
+            ExperimentView(
+                experiment_id=experiment_id,
+                name=name,
+                lifecycle_stage=stage,
+                artifact_location=location,
+                created_time_us=created,
+                updated_time_us=updated,
+                tags=dict(sorted(tags.get(experiment_id, {}).items())),
+                run_count=count,
+                last_run_time_us=last_run,
+                order_us=max(order_us, latest_us[experiment_id]),
+            )
+        )
+    return views
+
+
+def _texts(
+    connection: sqlite3.Connection, statement: str, asked: Mapping[str, str]
+) -> dict[int, dict[str, str]]:
+    texts: defaultdict[int, dict[str, str]] = defaultdict(dict)
+    for run_no, key, value in connection.execute(SQL[statement], asked):
+        texts[run_no][key] = value
+    return texts
+
+
+def _metrics(
+    connection: sqlite3.Connection, asked: Mapping[str, str]
+) -> dict[int, dict[str, MetricSummary]]:
+    metrics: defaultdict[int, dict[str, MetricSummary]] = defaultdict(dict)
+    for row in connection.execute(SQL["metrics"], asked):
+        (run_no, key, last, last_bits, last_step, last_us, *more) = row
+        (first, first_bits, first_step, first_us, *summary) = more
+        metrics[run_no][key] = MetricSummary(
+            Point(_exact(last, last_bits), last_step, last_us),
+            Point(_exact(first, first_bits), first_step, first_us),
+            *summary,
+        )
+    return metrics
+
+
+def _exact(value: float | None, bits: int) -> float:
+    """SQLite has no NaN and no -0.0; the bits have both."""
+    if value:
+        return value
+    number: float = _FLOAT.unpack(_BITS.pack(bits))[0]
+    return number
+
+
+def _writer_view(row: Sequence[Any]) -> WriterView:
+    writer_id, epoch, next_seq, last_position, about, _ = row
+    return WriterView(
+        writer_id, epoch, next_seq, last_position, {} if about is None else json.loads(about)
+    )

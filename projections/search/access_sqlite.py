@@ -1,0 +1,156 @@
+"""How a search of runs may begin in SQLite: the indexes that a condition can be driven from.
+
+An access yields the run numbers of the runs that may fulfil one top-level condition.
+`rows` selects them; `bound` selects at least as many from the index alone, so that counting
+it (up to a cap) is cheap and tells how selective the condition is. `is_exact` says that
+`rows` fulfil the condition and it need not be checked again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from projections.search import ast, value_tests
+from projections.search.ast import Comparison, Matching, Summary
+from projections.search.compile_sqlite import compile_filter, keyed_test
+from projections.search.entities_sqlite import RunEntity, order_text
+from projections.search.fields import RUNS
+from projections.search.limits import ORDER_CHARACTERS_MAX
+from projections.search.patterns import like_prefix
+from projections.search.sql_text import TRUE, Sql
+
+_INDEXES: Final = {"run_metric": "run_metric_last", "run_param": "run_param_value"}
+_TAG_INDEX: Final = "run_tag_value"
+_NUMBER_INDEX: Final = "run_param_number"
+_ORDERED: Final = order_text("d.value")
+_LOOKED_UP: Final = ("run_id", "parent_run_id", "experiment_id")
+_RANGES: Final = (Comparison.LT, Comparison.LE, Comparison.GT, Comparison.GE)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    rows: Sql
+    bound: Sql
+    is_exact: bool = True
+
+
+def access_for(condition: ast.Expression, entity: RunEntity) -> Access | None:
+    """The access that `condition` offers, or None if no index knows of it."""
+    match condition:
+        case ast.And() | ast.Or() | ast.Not():
+            return None
+        case ast.IsNull(ast.Metric() | ast.Param() | ast.Tag() | ast.Dataset(), False):
+            return None
+    match condition.field:
+        case ast.Attribute(name):
+            return _attribute_access(condition, name, entity)
+        case field:
+            return _keyed_access(condition, field, entity)
+
+
+def experiments_access(experiment_ids: Sequence[str]) -> Access:
+    """The runs of some experiments."""
+    where = "r.experiment_id IN (SELECT value FROM json_each(?))"
+    params = (json.dumps(list(experiment_ids)),)
+    if len(experiment_ids) == 1:
+        where, params = "r.experiment_id = ?", (experiment_ids[0],)
+    rows = Sql(f"SELECT r.run_no FROM run r INDEXED BY run_experiment_start WHERE {where}", params)
+    return Access(rows, rows)
+
+
+def _attribute_access(condition: ast.Predicate, name: str, entity: RunEntity) -> Access | None:
+    match condition:
+        case ast.Compare(_, Comparison.EQ, ast.Text("live")) if name == "liveness":
+            live = json.dumps(sorted(entity.live_run_ids))
+            where = Sql("r.run_id IN (SELECT value FROM json_each(?))", (live,))
+            return Access(_runs(where), _runs(where), is_exact=False)
+        case ast.Compare(_, Comparison.EQ) if name in _LOOKED_UP:
+            return _run_access(condition, entity)
+        case ast.OneOf(_, _, False) if name in _LOOKED_UP:
+            return _run_access(condition, entity)
+        case ast.Compare(_, Comparison.EQ, ast.Flag(True)) if name == "is_child":
+            return _run_access(condition, entity)
+        case ast.Compare(_, comparison) if name == "start_time" and comparison in _RANGES:
+            return _run_access(condition, entity)
+        case ast.Compare(_, Comparison.EQ) if name == "experiment_name":
+            return _run_access(condition, entity)
+    return None
+
+
+def _run_access(condition: ast.Predicate, entity: RunEntity) -> Access:
+    """Columns of `run` with an index of their own; the planner finds it."""
+    match condition:
+        case ast.Compare(ast.Attribute("experiment_name"), _, ast.Text(name)):
+            where = Sql(
+                "r.experiment_id IN (SELECT x.experiment_id FROM experiment x WHERE x.name = ?)",
+                (name,),
+            )
+        case ast.Compare(ast.Attribute("is_child")):
+            where = Sql("r.parent_run_id IS NOT NULL")
+        case ast.Compare(ast.Attribute("parent_run_id"), comparison, ast.Text(text)):
+            where = value_tests.compare_text(Sql("r.parent_run_id"), comparison, text)
+        case ast.OneOf(ast.Attribute("parent_run_id"), values):
+            where = value_tests.one_of(Sql("r.parent_run_id"), values, is_negated=False)
+        case _:
+            where = compile_filter(condition, entity, RUNS)
+    return Access(_runs(where), _runs(where))
+
+
+def _runs(where: Sql) -> Sql:
+    return Sql("SELECT r.run_no FROM run r WHERE ") + where
+
+
+def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity) -> Access | None:
+    row = entity.row_of(field, "d")
+    if row is None:
+        return Access(_runs(Sql("0")), _runs(Sql("0")))
+    table = row.text.partition(" ")[0]
+    test = keyed_test(condition, "d", entity.value_of(field, "d"))
+    if test is None:
+        return None
+    narrow = _index_test(condition, test)
+    index = _INDEXES.get(table, _TAG_INDEX)
+    if isinstance(field, ast.Param) and narrow is test and test.text.startswith("typeof"):
+        index = _NUMBER_INDEX
+    where = "d.key_id = ?" + (" AND d.value IS NOT NULL" if index == _TAG_INDEX else "")
+    base = Sql(f"SELECT d.run_no FROM {table} d INDEXED BY {index} WHERE {where}", row.params)
+    bound = base if narrow == TRUE else base + Sql(" AND ") + narrow
+    rows = bound if test == TRUE or narrow is test else bound + Sql(" AND (") + test + Sql(")")
+    return Access(rows, bound)
+
+
+def _index_test(condition: ast.Predicate, test: Sql) -> Sql:
+    """The part of `test` that the index alone answers; all of it, or TRUE for its key."""
+    match condition:
+        case ast.Compare(ast.Metric(_, Summary.LAST), comparison):
+            return TRUE if comparison is Comparison.NE else test
+        case ast.OneOf(ast.Metric(_, Summary.LAST), _, False):
+            return test
+        case ast.IsNan(ast.Metric(_, Summary.LAST)):
+            return test
+        case ast.Compare(ast.Param(), comparison, ast.Number()):
+            return TRUE if comparison is Comparison.NE else test
+        case ast.OneOf(ast.Param(), values, False) if isinstance(values[0], ast.Number):
+            return test
+        case ast.Compare(ast.Param() | ast.Tag(), Comparison.EQ, ast.Text(text)):
+            return Sql(f"{_ORDERED} = ?", (text[:ORDER_CHARACTERS_MAX],))
+        case ast.OneOf(ast.Param() | ast.Tag(), values, False):
+            clipped = tuple(ast.Text(str(item.value)[:ORDER_CHARACTERS_MAX]) for item in values)
+            return value_tests.one_of(Sql(_ORDERED), clipped, is_negated=False)
+        case ast.Match(ast.Param() | ast.Tag(), Matching.LIKE, pattern, False):
+            return _prefix_test(like_prefix(pattern)[:ORDER_CHARACTERS_MAX])
+        case _:
+            return TRUE
+
+
+def _prefix_test(prefix: str) -> Sql:
+    """A range of the index that holds every text beginning with `prefix`."""
+    if not prefix:
+        return TRUE
+    following = ord(prefix[-1]) + 1
+    if following > 0x10FFFF or 0xD800 <= following < 0xE000:
+        return Sql(f"{_ORDERED} >= ?", (prefix,))
+    return Sql(f"{_ORDERED} >= ? AND {_ORDERED} < ?", (prefix, prefix[:-1] + chr(following)))

@@ -1,0 +1,47 @@
+"""A piece of SQL with the parameters of its question marks, in order.
+
+The only way texts from outside reach a database: as parameters. The pieces themselves are
+written in this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+SqlValue: TypeAlias = int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    text: str
+    params: tuple[SqlValue, ...] = ()
+
+    def __add__(self, other: Sql) -> Sql:
+        return Sql(self.text + other.text, self.params + other.params)
+
+
+TRUE: Final = Sql("1")
+FALSE: Final = Sql("0")
+
+
+def join(separator: str, pieces: Iterable[Sql]) -> Sql:
+    listed = list(pieces)
+    return Sql(
+        separator.join(piece.text for piece in listed),
+        tuple(param for piece in listed for param in piece.params),
+    )
+
+
+def enclosed(piece: Sql) -> Sql:
+    return Sql(f"({piece.text})", piece.params)
+
+
+def all_of(pieces: Iterable[Sql]) -> Sql:
+    listed = [piece for piece in pieces if piece != TRUE]
+    return join(" AND ", map(enclosed, listed)) if listed else TRUE
+
+
+def any_of(pieces: Iterable[Sql]) -> Sql:
+    return join(" OR ", map(enclosed, pieces))

@@ -1,0 +1,170 @@
+"""The strata of an ordered walk over runs in SQLite.
+
+A search may walk an index in the order asked for and stop when its page is full, instead
+of collecting and sorting every match. Index order covers one kind of row at a time, so a
+walk has strata, one behind the other: runs whose first order term has a value, runs where
+it is NaN, runs that lack it. Within a stratum the rank of the first term is fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from projections.search import ast
+from projections.search.ast import Summary
+from projections.search.compile_sqlite import keyed_test
+from projections.search.entities_sqlite import RunEntity
+from projections.search.order_sqlite import (
+    Order,
+    Rank,
+    SortColumn,
+    alias_of,
+    keyed_value,
+    missing_columns,
+    order_of,
+)
+from projections.search.sql_text import TRUE, Sql, all_of
+
+_FIRST: Final = alias_of(0)
+_INDEXES: Final = {
+    "run_metric": "run_metric_last",
+    "run_param": "run_param_value",
+    "run_tag": "run_tag_value",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """One query of a walk: FROM `source`, WHERE `condition`, in order of `order`."""
+
+    rank: Rank
+    source: Sql
+    condition: Sql
+    order: Order
+    # Conditions of the filter that `condition` includes already.
+    covered: frozenset[ast.Expression] = frozenset()
+
+
+def strata_of(
+    terms: Sequence[ast.OrderTerm],
+    conditions: Sequence[ast.Expression],
+    entity: RunEntity,
+    experiment_ids: Sequence[str],
+) -> list[Stratum] | None:
+    """The walk in the order of `terms`, or None when no index has that order."""
+    general = order_of(terms, entity)
+    if not terms or _is_start_time(terms[0].field):
+        return [_by_start_time(terms, general, experiment_ids)]
+    field = terms[0].field
+    if isinstance(field, ast.Attribute) or _is_unindexed_summary(field):
+        return None
+    row = entity.row_of(field, _FIRST)
+    if row is None:
+        return None
+    strata = [_by_value(terms, conditions, entity, row)]
+    if isinstance(field, ast.Metric):
+        strata.append(_where_nan(terms, entity, row))
+    if not any(_needs(condition, field) for condition in conditions):
+        strata.append(_where_missing(terms, entity, row, experiment_ids))
+    return strata
+
+
+def _is_start_time(field: ast.Field) -> bool:
+    return field == ast.Attribute("start_time")
+
+
+def _is_unindexed_summary(field: ast.Field) -> bool:
+    return isinstance(field, ast.Metric) and field.summary is not Summary.LAST
+
+
+def _needs(condition: ast.Expression, field: ast.Field) -> bool:
+    """True if only runs that have `field` fulfil the condition."""
+    if isinstance(condition, ast.And | ast.Or | ast.Not):
+        return False
+    is_absence = isinstance(condition, ast.IsNull) and not condition.is_negated
+    return condition.field == field and not is_absence
+
+
+def _by_start_time(
+    terms: Sequence[ast.OrderTerm], order: Order, experiment_ids: Sequence[str]
+) -> Stratum:
+    return Stratum(Rank.VALUE, _runs_by_start(experiment_ids) + order.joins, TRUE, order)
+
+
+def _runs_by_start(experiment_ids: Sequence[str]) -> Sql:
+    # With one experiment its own index has the order; with several the common one has.
+    index = "run_experiment_start" if len(experiment_ids) == 1 else "run_start"
+    return Sql(f"run r INDEXED BY {index}")
+
+
+def _by_value(
+    terms: Sequence[ast.OrderTerm],
+    conditions: Sequence[ast.Expression],
+    entity: RunEntity,
+    row: Sql,
+) -> Stratum:
+    field = terms[0].field
+    value = keyed_value(field, _FIRST, entity)
+    column = entity.value_of(field, _FIRST)
+    first = (
+        SortColumn(Sql("0"), fixed=int(Rank.VALUE), is_fixed=True),
+        SortColumn(value, is_descending=terms[0].is_descending),
+    )
+    tests = {
+        condition: test
+        for condition in conditions
+        if _needs(condition, field)
+        and not isinstance(condition, ast.And | ast.Or | ast.Not)
+        and (test := keyed_test(condition, _FIRST, column)) is not None
+    }
+    condition = all_of([_key_of(row), Sql(f"{column} IS NOT NULL"), *tests.values()])
+    return _keyed_stratum(Rank.VALUE, terms, first, row, condition, entity, frozenset(tests))
+
+
+def _where_nan(terms: Sequence[ast.OrderTerm], entity: RunEntity, row: Sql) -> Stratum:
+    first = (
+        SortColumn(Sql("1"), fixed=int(Rank.NAN), is_fixed=True),
+        SortColumn(Sql("NULL"), is_fixed=True),
+    )
+    column = entity.value_of(terms[0].field, _FIRST)
+    condition = all_of([_key_of(row), Sql(f"{column} IS NULL")])
+    return _keyed_stratum(Rank.NAN, terms, first, row, condition, entity, frozenset())
+
+
+def _where_missing(
+    terms: Sequence[ast.OrderTerm], entity: RunEntity, row: Sql, experiment_ids: Sequence[str]
+) -> Stratum:
+    table, _, condition = row.text.partition(" ON ")
+    value = entity.value_of(terms[0].field, _FIRST)
+    is_there = f"{value} IS NOT NULL" if not isinstance(terms[0].field, ast.Metric) else "1"
+    absent = Sql(f"NOT EXISTS (SELECT 1 FROM {table} WHERE {condition} AND {is_there})", row.params)
+    rest = order_of(terms, entity, skip=1)
+    order = Order(rest.joins, (*missing_columns(), *rest.columns))
+    source = _runs_by_start(experiment_ids) if len(terms) == 1 else Sql("run r")
+    return Stratum(Rank.MISSING, source + rest.joins, absent, order)
+
+
+def _keyed_stratum(
+    rank: Rank,
+    terms: Sequence[ast.OrderTerm],
+    first: tuple[SortColumn, SortColumn],
+    row: Sql,
+    condition: Sql,
+    entity: RunEntity,
+    covered: frozenset[ast.Expression],
+) -> Stratum:
+    table = row.text.partition(" ")[0]
+    rest = order_of(terms, entity, skip=1)
+    # CROSS JOIN keeps the walked table outermost.
+    source = Sql(
+        f"{table} {_FIRST} INDEXED BY {_INDEXES[table]} "
+        f"CROSS JOIN run r ON r.run_no = {_FIRST}.run_no"
+    )
+    order = Order(rest.joins, (*first, *rest.columns))
+    return Stratum(rank, source + rest.joins, condition, order, covered)
+
+
+def _key_of(row: Sql) -> Sql:
+    return Sql(f"{_FIRST}.key_id = ?", row.params)

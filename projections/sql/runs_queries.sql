@@ -1,0 +1,83 @@
+-- name: position
+SELECT max(position) FROM projection;
+
+-- name: runs
+-- In the order of the run numbers asked for.
+SELECT r.run_no, r.run_id, r.name, r.experiment_id, r.user_id, r.status,
+       r.lifecycle_stage = 'deleted' OR coalesce(e.lifecycle_stage = 'deleted', 0),
+       r.start_us, r.end_us, r.end_reason, r.end_detail, r.parent_run_id, r.dropped,
+       r.last_position
+FROM json_each(:run_nos) j
+CROSS JOIN run r ON r.run_no = j.value
+LEFT JOIN experiment e ON e.experiment_id = r.experiment_id
+ORDER BY j.key;
+
+-- name: params
+SELECT p.run_no, k.key, p.value
+FROM json_each(:run_nos) j
+CROSS JOIN run_param p ON p.run_no = j.value
+CROSS JOIN key k ON k.key_id = p.key_id;
+
+-- name: tags
+SELECT t.run_no, k.key, t.value
+FROM json_each(:run_nos) j
+CROSS JOIN run_tag t ON t.run_no = j.value
+CROSS JOIN key k ON k.key_id = t.key_id
+WHERE t.value IS NOT NULL;
+
+-- name: metrics
+SELECT m.run_no, k.key, m.last_value, m.last_bits, m.last_step, m.last_us,
+       m.first_value, m.first_bits, m.first_step, m.first_us,
+       m.min_value, m.min_step, m.max_value, m.max_step, m.count, m.nan_count
+FROM json_each(:run_nos) j
+CROSS JOIN run_metric m ON m.run_no = j.value
+CROSS JOIN key k ON k.key_id = m.key_id;
+
+-- name: conflicts
+SELECT c.run_no, k.key, c.value, c.writer_id
+FROM json_each(:run_nos) j
+CROSS JOIN run_param_conflict c ON c.run_no = j.value
+CROSS JOIN key k ON k.key_id = c.key_id
+ORDER BY c.run_no, k.key, c.order_us, c.value;
+
+-- name: run_no
+SELECT run_no, owner_writer_id FROM run WHERE run_id = :run_id;
+
+-- name: writers
+SELECT writer_id, epoch, next_seq, last_position, about, clock_us
+FROM run_writer WHERE run_no = :run_no ORDER BY writer_id;
+
+-- name: metric_keys
+SELECT k.key
+FROM run r
+CROSS JOIN run_metric m ON m.run_no = r.run_no
+CROSS JOIN key k ON k.key_id = m.key_id
+WHERE r.run_id = :run_id ORDER BY k.key;
+
+-- name: experiments
+-- In the order of the ids asked for; runs counted are the active ones.
+SELECT e.experiment_id, e.name, e.lifecycle_stage, e.artifact_location, e.created_us,
+       e.updated_us,
+       (SELECT count(*) FROM run r INDEXED BY run_experiment_start
+        WHERE r.experiment_id = e.experiment_id AND r.lifecycle_stage = 'active'),
+       (SELECT max(r.start_us) FROM run r INDEXED BY run_experiment_start
+        WHERE r.experiment_id = e.experiment_id),
+       max(e.name_order_us, e.lifecycle_order_us)
+FROM json_each(:experiment_ids) j
+CROSS JOIN experiment e ON e.experiment_id = j.value
+ORDER BY j.key;
+
+-- name: experiment_tags
+SELECT t.experiment_id, t.key, t.value, t.order_us
+FROM json_each(:experiment_ids) j
+CROSS JOIN experiment_tag t ON t.experiment_id = j.value;
+
+-- name: experiment_tags_deleted
+SELECT d.experiment_id, d.order_us
+FROM json_each(:experiment_ids) j
+CROSS JOIN experiment_tag_deleted d ON d.experiment_id = j.value;
+
+-- name: experiment_id_by_name
+-- The active one, else the one deleted last.
+SELECT experiment_id FROM experiment WHERE name = :name
+ORDER BY lifecycle_stage = 'active' DESC, lifecycle_order_us DESC, experiment_id DESC LIMIT 1;
