@@ -10,8 +10,10 @@ The formats are described in `tracker.events.wire` and docs/formats.md.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 from zlib import crc32
 
@@ -21,8 +23,8 @@ from numpy.typing import NDArray
 
 from tracker.events import ids, limits, wire
 from tracker.events.compression import decompress
-from tracker.events.errors import CorruptPayload, PayloadTooLarge
-from tracker.events.types import Event, EventType, check_key, validate
+from tracker.events.errors import CorruptPayload, InvalidEvent, PayloadTooLarge
+from tracker.events.types import FIELDS, Event, EventType, check_key, validate
 
 Int64s = NDArray[np.int64]
 Float64s = NDArray[np.float64]
@@ -72,6 +74,12 @@ class Columns:
 _METRICS_FRAME_ITEMS: Final = 7
 _EVENTS_FRAME_ITEMS: Final = 3
 _DROPPED_FRAME_ITEMS: Final = 5
+# Offsets 0, 1, 2 …: what a frame that is alone in its payload must have, and nearly all are.
+_ALL_OFFSETS: Final = [wire.REGULAR, 0, 1]
+_offset_of = attrgetter("offset")
+_INT64: Final = np.dtype("<i8")
+_FLOAT32: Final = np.dtype("<f4")
+_FLOAT64: Final = np.dtype("<f8")
 
 
 def decode_batch(body: bytes) -> tuple[wire.BatchHeader, bytes]:
@@ -118,22 +126,41 @@ def decode_payload(payload: bytes, *, n: int, is_trusted: bool = False) -> Colum
     metrics: list[MetricFrame] = []
     events: list[OffsetEvent] = []
     dropped: list[DroppedRange] = []
+    points = 0
     for frame in frames:
-        match frame:
-            case [wire.METRICS_FRAME, *_] if len(frame) == _METRICS_FRAME_ITEMS:
-                metrics.append(_decode_metrics(frame))
-            case [wire.EVENTS_FRAME, *_] if len(frame) == _EVENTS_FRAME_ITEMS:
-                events.extend(_decode_events(frame, is_trusted=is_trusted))
-            case [wire.DROPPED_FRAME, *_] if len(frame) == _DROPPED_FRAME_ITEMS:
-                dropped.append(_decode_dropped(frame))
-            case _:
-                raise CorruptPayload("a frame has an unknown kind or length")
-    events.sort(key=lambda item: item.offset)
+        kind, length = _kind_of(frame)
+        if kind == wire.METRICS_FRAME and length == _METRICS_FRAME_ITEMS:
+            # Counted before it is unpacked: constant columns cost nothing to send.
+            points += _points_of(frame)
+            if points > limits.BATCH_POINTS_MAX:
+                raise PayloadTooLarge(
+                    f"more than {limits.BATCH_POINTS_MAX} points (batch_points_max)"
+                )
+            metrics.append(_decode_metrics(frame))
+        elif kind == wire.EVENTS_FRAME and length == _EVENTS_FRAME_ITEMS:
+            events.extend(_decode_events(frame, is_trusted=is_trusted))
+        elif kind == wire.DROPPED_FRAME and length == _DROPPED_FRAME_ITEMS:
+            dropped.append(_decode_dropped(frame))
+        else:
+            raise CorruptPayload("a frame has an unknown kind or length")
+    events.sort(key=_offset_of)
     columns = Columns(n, tuple(metrics), tuple(events), tuple(dropped))
-    if columns.points > limits.BATCH_POINTS_MAX:
-        raise PayloadTooLarge(f"more than {limits.BATCH_POINTS_MAX} points (batch_points_max)")
-    _check_cover(columns)
+    is_one_frame = len(frames) == 1 and len(metrics) == 1
+    if not (is_one_frame and frames[0][1] == n and frames[0][2] == _ALL_OFFSETS):
+        _check_cover(columns)
     return columns
+
+
+def _kind_of(frame: Any) -> tuple[int, int]:
+    if type(frame) is not list or not frame or type(frame[0]) is not int:
+        raise CorruptPayload("a frame must be a list that begins with its kind")
+    return frame[0], len(frame)
+
+
+def _points_of(frame: list[Any]) -> int:
+    """How many points a metrics frame claims to hold; nonsense is found when it is decoded."""
+    n, keys = frame[1], frame[3]
+    return n * len(keys) if type(n) is int and type(keys) is list else 0
 
 
 def _decode_metrics(frame: list[Any]) -> MetricFrame:
@@ -172,10 +199,36 @@ def _decode_events(frame: list[Any], *, is_trusted: bool) -> list[OffsetEvent]:
         event = Event(row[0], row[2], row[3], row[1])
         if not is_trusted:
             validate(event)
+            _check_json(event)
             if event.type == EventType.METRICS_LOGGED:
                 raise CorruptPayload("metrics travel in a metrics frame, not as a plain event")
         events.append(OffsetEvent(offset, event))
     return events
+
+
+def _check_json(event: Event) -> None:
+    """msgpack carries what JSON cannot: bytes, NaN, other keys than text. Known fields are
+    checked by their kind already."""
+    fields = FIELDS.get(event.type)
+    if fields is not None and event.data.keys() <= fields.keys():
+        return
+    try:
+        json.dumps(event.data, allow_nan=False)
+        depth = _depth(event.data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent(f"{event.type[:64]}: data must be JSON: {error}") from None
+    if depth > limits.DATA_DEPTH_MAX:
+        raise InvalidEvent(
+            f"{event.type}: data is nested more than {limits.DATA_DEPTH_MAX} deep (data_depth_max)"
+        )
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
 
 
 def _decode_dropped(frame: list[Any]) -> DroppedRange:
@@ -190,12 +243,22 @@ def _int_column(column: Any, n: int) -> Int64s:
     match column:
         case [wire.REGULAR, int(start), int(stride)]:
             last = start + stride * (n - 1)
-            if not all(limits.INT64_MIN <= x <= limits.INT64_MAX for x in (start, stride, last)):
+            if not (
+                limits.INT64_MIN <= start <= limits.INT64_MAX
+                and limits.INT64_MIN <= stride <= limits.INT64_MAX
+                and limits.INT64_MIN <= last <= limits.INT64_MAX
+            ):
                 raise CorruptPayload("a regular column leaves 64 bits")
-            return np.arange(n, dtype=np.int64) * stride + start
+            column = np.arange(n, dtype=np.int64)
+            if stride != 1:
+                column *= stride
+            if start != 0:
+                column += start
+            return column
         case [wire.DELTAS, bytes(planes)] if len(planes) == 8 * n:
-            deltas = _from_planes(planes, n, "<i8")
-            return np.cumsum(deltas, dtype=np.int64)
+            column = _from_planes(planes, n, _INT64)
+            # Deltas wrap around in 64 bits, and so does their sum.
+            return np.cumsum(column, out=column)
         case _:
             raise CorruptPayload("an integer column does not fit its frame")
 
@@ -203,19 +266,18 @@ def _int_column(column: Any, n: int) -> Int64s:
 def _value_column(column: Any, n: int) -> Float64s:
     match column:
         case [wire.CONSTANT, bytes(bits)] if len(bits) == 8:
-            return np.full(n, np.frombuffer(bits, "<f8")[0], dtype=np.float64)
+            return np.frombuffer(bits, _FLOAT64).repeat(n)
         case [wire.FLOAT32, bytes(planes)] if len(planes) == 4 * n:
-            return _from_planes(planes, n, "<f4").astype(np.float64)
+            return _from_planes(planes, n, _FLOAT32).astype(np.float64)
         case [wire.FLOAT64, bytes(planes)] if len(planes) == 8 * n:
-            return _from_planes(planes, n, "<f8")
+            return _from_planes(planes, n, _FLOAT64)
         case _:
             raise CorruptPayload("a value column does not fit its frame")
 
 
-def _from_planes(planes: bytes, n: int, dtype: str) -> NDArray[Any]:
-    size = np.dtype(dtype).itemsize
-    transposed = np.frombuffer(planes, np.uint8).reshape(size, n)
-    return np.ascontiguousarray(transposed.T).reshape(-1).view(dtype)
+def _from_planes(planes: bytes, n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    transposed = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, n)
+    return transposed.T.copy().view(dtype).reshape(n)
 
 
 @lru_cache(maxsize=4096)

@@ -28,6 +28,8 @@ INT64_MAX: Final = 2**63 - 1
 # One log call. A record's value count is stored in 16 bits.
 METRICS_PER_RECORD_MAX: Final = 10_000
 ENTRIES_PER_EVENT_MAX: Final = 10_000
+# An event's data: parsers and printers of JSON recurse, and give up at depths of their own.
+DATA_DEPTH_MAX: Final = 32
 
 # One spool record: 10,000 metrics with keys of 250 characters fit.
 RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
