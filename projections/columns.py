@@ -258,7 +258,8 @@ def _int_column(column: Any, n: int) -> Int64s:
         case [wire.DELTAS, bytes(planes)] if len(planes) == 8 * n:
             column = _from_planes(planes, n, _INT64)
             # Deltas wrap around in 64 bits, and so does their sum.
-            return np.cumsum(column, out=column)
+            np.cumsum(column, out=column)
+            return column
         case _:
             raise CorruptPayload("an integer column does not fit its frame")
 
