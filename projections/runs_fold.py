@@ -79,7 +79,9 @@ class RunsFold:
     When storing the changes fails, throw the fold away: its memory is ahead of the store.
     """
 
-    def __init__(self, loader: RunsLoader, *, runs_count: int, keys_count: int) -> None:
+    def __init__(
+        self, loader: RunsLoader, *, runs_count: int, keys_count: int, skipped: Counter[str]
+    ) -> None:
         self._loader = loader
         self._runs_count = runs_count
         self._keys_count = keys_count
@@ -88,7 +90,7 @@ class RunsFold:
         self._keys: dict[str, int] = {}
         self._experiments = Experiments(loader)
         self._changes = Changes()
-        self.skipped: Counter[str] = Counter()
+        self.skipped = skipped
 
     def fold(self, batches: Sequence[DecodedBatch]) -> None:
         """Fold batches in order of position."""

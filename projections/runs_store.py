@@ -7,6 +7,7 @@ connection; queries read through connections of their own.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -38,8 +39,9 @@ class RunsProjection:
         self._connection = open_for_writing(
             path, schema=sql.load("runs_schema.sql"), fill=_put_first_rows
         )
+        self._skipped: Counter[str] = Counter()
         self._position = int(self._connection.execute(SQL["position"]).fetchone()[0])
-        self._fold = self._new_fold()
+        self._fold: RunsFold | None = None  # made from the file when it is needed
 
     async def position(self) -> int:
         return self._position
@@ -49,20 +51,19 @@ class RunsProjection:
         if not new:
             return
         to = new[-1][0].last_position
+        # While it is away its memory may be ahead of the file; then it is made anew.
+        fold, self._fold = self._fold, None
         try:
-            self._fold.fold(new)
-            changes = self._fold.take_changes()
+            fold = fold or self._new_fold()
+            fold.fold(new)
+            changes = fold.take_changes()
             self._store(changes, to)
-        except BaseException as error:
-            # The fold's memory is ahead of the file, and says so of nothing that is stored.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            self._fold = self._new_fold()
-            if isinstance(error, sqlite3.Error) and is_about_the_store(error):
+        except sqlite3.Error as error:
+            if is_about_the_store(error):
                 raise ProjectionStoreFailed(f"{self._path}: {error}") from error
             raise
-        self._fold.settle(changes)
-        self._position = to
+        fold.settle(changes)
+        self._fold, self._position = fold, to
 
     async def state_hash(self) -> Mapping[str, str]:
         return table_hashes(self._connection, without=LIVE_TABLES)
@@ -75,7 +76,7 @@ class RunsProjection:
     @property
     def skipped(self) -> Mapping[str, int]:
         """How many events of which type were skipped since the file was opened."""
-        return self._fold.skipped
+        return self._skipped
 
     def put_dead_letter(self, *, position: int, run_id: str, reason: str) -> None:
         """Remember a batch that cannot be folded. Raises ProjectionStoreFailed."""
@@ -91,17 +92,26 @@ class RunsProjection:
     def _new_fold(self) -> RunsFold:
         runs_count, keys_count = self._connection.execute(SQL["counts"]).fetchone()
         return RunsFold(
-            SqliteRunsLoader(self._connection), runs_count=runs_count, keys_count=keys_count
+            SqliteRunsLoader(self._connection),
+            runs_count=runs_count,
+            keys_count=keys_count,
+            skipped=self._skipped,
         )
 
     def _store(self, changes: Changes, to: int) -> None:
         connection = self._connection
+        checkpoint = {"from": self._position, "to": to}
         connection.execute("BEGIN IMMEDIATE")
-        moved = connection.execute(SQL["move_checkpoint"], {"from": self._position, "to": to})
-        if moved.rowcount != 1:
-            raise CheckpointMoved(f"{self._path} is not at position {self._position} any more")
-        put_changes(connection, changes)
-        connection.execute("COMMIT")
+        try:
+            if connection.execute(SQL["move_checkpoint"], checkpoint).rowcount != 1:
+                raise CheckpointMoved(f"{self._path} is not at position {self._position} any more")
+            put_changes(connection, changes)
+            connection.execute("COMMIT")
+        except BaseException:
+            # A full disk may have ended the transaction already.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
 
 def put_changes(connection: sqlite3.Connection, changes: Changes) -> None:

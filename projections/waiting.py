@@ -17,7 +17,7 @@ class PositionWaiters:
     """Thread-safe. `reached` only rises, but for a start anew."""
 
     def __init__(self) -> None:
-        self._reached = 0
+        self.reached = 0
         self._waiters: list[_Waiter] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -30,7 +30,7 @@ class PositionWaiters:
         """Whether `position` was reached within the time. Cancelling is safe."""
         waiter = _Waiter(position, asyncio.get_running_loop().create_future())
         with self._lock:
-            if self._reached >= position:
+            if self.reached >= position:
                 return True
             if self._is_closed or timeout_s <= 0:
                 return False
@@ -44,12 +44,12 @@ class PositionWaiters:
             with self._lock:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-        return self._reached >= position
+        return self.reached >= position
 
     def reach(self, position: int) -> None:
         """Called by the thread that moves the position."""
         with self._lock:
-            self._reached = position
+            self.reached = position
             self._wake([waiter for waiter in self._waiters if waiter.position <= position])
 
     def close(self) -> None:

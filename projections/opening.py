@@ -1,0 +1,63 @@
+"""Opening what serves: which builds can go on, and which must be made anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from projections.builds import Builds
+from projections.kinds import ProjectionKind
+from projections.live import LiveProjection
+from projections.projection import ProjectionStoreFailed
+
+logger = logging.getLogger(__name__)
+
+
+async def open_live(
+    builds: Builds, kinds: Sequence[ProjectionKind], *, head: int
+) -> list[LiveProjection]:
+    """The serving build of every kind, after leftovers of crashed builds were removed.
+
+    A build of an older version comes without projection: it serves as it is until a
+    rebuild replaces it. A file that is missing, unusable, or ahead of the log (which then
+    is another log than it was) is replaced by an empty one. Raises ProjectionStoreFailed
+    or UnreadablePointer, with nothing left open.
+    """
+    builds.remove_leftovers()
+    opened: list[LiveProjection] = []
+    try:
+        for kind in kinds:
+            live = await _go_on(builds, kind, head)
+            opened.append(live if live is not None else await _begin_anew(builds, kind))
+    except BaseException:
+        for live in opened:
+            await live.aclose()
+        raise
+    builds.remove_leftovers()
+    return opened
+
+
+async def _go_on(builds: Builds, kind: ProjectionKind, head: int) -> LiveProjection | None:
+    build = builds.current(kind.name)
+    if build is None:
+        return None
+    if build.version != kind.version:
+        return LiveProjection(kind, build, None, 0)
+    try:
+        projection = kind.open(build.path)
+    except ProjectionStoreFailed as error:
+        logger.warning("%s is of no use and made anew: %s", build.path, error)
+        return None
+    position = await projection.position()
+    if position > head:
+        logger.warning("%s is ahead of the log (%d > %d); made anew", build.path, position, head)
+        await projection.aclose()
+        return None
+    return LiveProjection(kind, build, projection, position)
+
+
+async def _begin_anew(builds: Builds, kind: ProjectionKind) -> LiveProjection:
+    build = builds.new(kind.name, version=kind.version)
+    projection = kind.open(build.path)
+    builds.switch(build)
+    return LiveProjection(kind, build, projection, 0)
