@@ -11,6 +11,9 @@ from tracker.refusals import NotATracker, ServerUnreachable
 from tracker.transport import Query, Transport
 
 PATH: Final = "/api/v1/events"
+CONTENT_TYPE: Final = "application/x-ndjson"
+# How far the log was looked at for a page; beyond its last event when a filter hides some.
+POSITION_HEADER: Final = "X-Tracker-Position"
 PAGE_EVENTS: Final = 10_000
 # How long one long poll stays open; below the 60 s after which proxies cut silent ones.
 WAIT_S: Final = 25
@@ -23,12 +26,12 @@ async def read(
 ) -> AsyncIterator[dict[str, Any]]:
     """Yield events after a position up to the end of the log as it is found."""
     while True:
-        before = after
-        async for event in _page(transport, after, run_id=run_id, type=type, wait_s=0):
-            after = event["position"]
+        events, scanned = await _page(transport, after, run_id=run_id, type=type, wait_s=0)
+        for event in events:
             yield event
-        if after == before:
+        if scanned <= after:
             return
+        after = scanned
 
 
 async def follow(
@@ -38,33 +41,32 @@ async def follow(
     pause_s = FIRST_PAUSE_S
     while True:
         try:
-            async for event in _page(transport, after, run_id=run_id, type=type, wait_s=WAIT_S):
-                after = event["position"]
-                pause_s = FIRST_PAUSE_S
-                yield event
+            events, after = await _page(transport, after, run_id=run_id, type=type, wait_s=WAIT_S)
         except ServerUnreachable:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            continue
+        pause_s = FIRST_PAUSE_S
+        for event in events:
+            yield event
 
 
 async def _page(
     transport: Transport, after: int, *, run_id: str | None, type: str | None, wait_s: int
-) -> AsyncIterator[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], int]:
+    """One page, and the position up to which the log was looked at for it."""
     params = [("after", str(after)), ("limit", str(PAGE_EVENTS)), ("wait", str(wait_s))]
     params += [("run_id", run_id)] if run_id else []
     params += [("type", type)] if type else []
-    query = Query(
-        "GET", PATH, is_read=True, params=params, accept="application/x-ndjson, application/json"
-    )
+    query = Query("GET", PATH, is_read=True, params=params, accept=CONTENT_TYPE)
     async with transport.answer(query) as response:
-        async for line in response.content:
-            if not line.strip():
-                continue
-            try:
-                event: dict[str, Any] = json.loads(line)
-            except ValueError:
-                raise NotATracker(
-                    f"{transport.uri} sent a line that is no event: {line[:60]!r}",
-                    uri=transport.uri,
-                ) from None
-            yield event
+        body = await response.read()
+    try:
+        events = [json.loads(line) for line in body.split(b"\n") if line]
+        return events, int(response.headers[POSITION_HEADER])
+    except (ValueError, KeyError):
+        raise NotATracker(
+            f"{transport.uri} answered with {response.content_type}, not with events: "
+            f"{body[:60]!r}",
+            uri=transport.uri,
+        ) from None

@@ -48,8 +48,3 @@ def view_option(env: str) -> Callable[[Command], Command]:
         show_default=True,
         help="Whether to show what was deleted.",
     )
-
-
-def yes_option(env: str) -> Callable[[Command], Command]:
-    """Adds --yes/-y, passed on as `yes`: do not ask before a change."""
-    return option("--yes", "-y", env=env, is_flag=True, help="Do not ask.")
