@@ -57,9 +57,12 @@ def metrics_body_struct(k: int) -> struct.Struct:
 
 
 def event_record(seq: int, event: Event) -> bytes:
+    return record(KIND_EVENT, 0, 1, seq, event_payload(event))
+
+
+def event_payload(event: Event) -> bytes:
     row = [event.type, event.version, event.time_us, dict(event.data)]
-    payload = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
-    return record(KIND_EVENT, 0, 1, seq, payload)
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def dropped_record(seq: int, *, n: int, time_us: int, reason: str) -> bytes:
