@@ -176,6 +176,11 @@ def user_name() -> str:
         return "unknown"
 
 
+def notebook_name() -> str | None:
+    """The notebook's file, as Jupyter tells its kernels."""
+    return _env("JPY_SESSION_NAME")
+
+
 # -- handing down ---------------------------------------------------------------------
 
 # name -> what the variable was before this process wrote it for its children

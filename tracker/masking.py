@@ -1,0 +1,49 @@
+"""Hides what looks like a secret in a command line before it becomes a tag.
+
+Three nets: a value whose name says what it is (--api-key=…, token=…, "password": …, also
+with the value in the next argument), credentials in addresses, and the shapes of
+well-known keys. A name is read by its words, so --max-tokens and --tokenizer stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+MASK: Final = "***"
+
+_NAME = (
+    r"(?:[A-Za-z0-9]+[-_.])*"
+    r"(?:api[-_]?key|access[-_]?key|private[-_]?key|secret[-_]?key|auth[-_]?key|token|"
+    r"secret|passwords?|passwd|passphrase|pwd|credentials?|authorization|bearer)"
+    r"(?:[-_](?:id|value))?"
+)
+_NAMED_VALUE = re.compile(
+    rf"""(?<![A-Za-z0-9])({_NAME}["']?\s*[=:]\s*["']?)(?:bearer\s+)?([^\s"',;&}}\]]+)""",
+    re.IGNORECASE,
+)
+_SECRET_FLAG = re.compile(rf"--?{_NAME}", re.IGNORECASE)
+_URL_CREDENTIALS = re.compile(r"://[^/\s@]+@")
+_KNOWN_SHAPES = re.compile(
+    r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|hf_\w{20,}"
+    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abeprs]-[\w-]{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
+)
+
+
+def mask_arguments(arguments: Sequence[str]) -> list[str]:
+    masked: list[str] = []
+    follows_secret_flag = False
+    for argument in arguments:
+        if follows_secret_flag and not argument.startswith("-"):
+            masked.append(MASK)
+        else:
+            masked.append(mask_text(argument))
+        follows_secret_flag = bool(_SECRET_FLAG.fullmatch(argument))
+    return masked
+
+
+def mask_text(text: str) -> str:
+    text = _URL_CREDENTIALS.sub(f"://{MASK}@", text)
+    text = _NAMED_VALUE.sub(rf"\1{MASK}", text)
+    return _KNOWN_SHAPES.sub(MASK, text)

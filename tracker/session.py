@@ -1,0 +1,226 @@
+"""The SDK's composition root: one session per process holds its runs and what they share.
+
+Nothing that a disk or a network does raises here; what is wrong with arguments does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tracker import config, context, delivery, ending, joining, starting
+from tracker.active import ActiveRuns
+from tracker.binding import Binding
+from tracker.delivery import Patience
+from tracker.errors import RunAlreadyActive
+from tracker.events.types import EventType, RunStatus
+from tracker.exits import Exits, Outcome
+from tracker.hosting import Hosting
+from tracker.recording import Recording, Writer
+from tracker.run import Run
+from tracker.starting import Asked, given
+from tracker.unseen import UnseenWrites
+
+# Runs of other processes that are logged to by run_id=; each holds one writer open.
+_JOINED_RUNS_MAX: Final = 128
+# The dirty flag takes git a moment; a run shorter than that waits this long for its tag.
+_DIRTY_FLAG_WAIT_S: Final = 0.05
+
+
+class Session:
+    """What one process records. `chosen` is what set_experiment said."""
+
+    def __init__(self) -> None:
+        self.active = ActiveRuns()
+        self.chosen: Binding | None = None
+        self._exits = Exits(self._end_all)
+        self._dirty_flag = context.DirtyFlag()
+        self._hosting = Hosting()
+        self._patience = Patience()
+        self._joined: OrderedDict[str, Run] = OrderedDict()
+        self._unseen = UnseenWrites()
+        self._lock = threading.RLock()
+        self._is_watching_forks = False
+
+    # -- starting -----------------------------------------------------------------------
+
+    def start_run(self, asked: Asked) -> Run:
+        """A new, resumed or joined run, made the innermost one of this thread or task."""
+        parent = self.active.own()
+        if parent is None and asked.is_nested:
+            parent = self.active.shared
+        elif parent is not None and not asked.is_nested:
+            if parent.is_inherited and asked.run_id in (None, parent.run_id):
+                return parent  # a forked child asks for the run it is in already
+            raise RunAlreadyActive(
+                f"run {parent.name} ({parent.run_id}) is active; end it with tracker.end_run(), "
+                "or start a run inside it with nested=True"
+            )
+        settings = config.client_settings()
+        run = starting.start(asked, settings, parent=parent, chosen=self.chosen, end=self.end)
+        self._watch()
+        plan = run.recording.plan
+        self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
+        if run.is_owner and context.GIT_COMMIT in run.tags:
+            self._dirty_flag.tell(run.add_context)
+        if asked.run_id is None and run.is_owner:
+            # A run that the environment named is gone on with once, not with every start.
+            config.forget(config.RUN_ID)
+        self.active.push(run)
+        self._hand_down()
+        return run
+
+    # -- finding ------------------------------------------------------------------------
+
+    def run_for_log(self, run_id: str | None) -> Run:
+        """The run a log call means: `run_id`, else the current one, else one started now."""
+        if run_id is not None:
+            return self._run_with_id(run_id)
+        run = self.active.current()
+        if run is None:
+            with self._lock:  # two threads that log first must not start two runs
+                run = self.active.shared or self.start_run(Asked())
+        return run
+
+    def _run_with_id(self, run_id: str) -> Run:
+        for run in self.active.all():
+            if run.run_id == run_id:
+                return run
+        with self._lock:
+            joined = self._joined.get(run_id)
+            if joined is None:
+                settings = config.client_settings()
+                joined = starting.joined_run(run_id, settings, end=self.end)
+                self._watch()
+                plan = joined.recording.plan
+                self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
+                self._joined[run_id] = joined
+                if len(self._joined) > _JOINED_RUNS_MAX:
+                    oldest = next(iter(self._joined.values()))
+                    self._take_down([oldest], Outcome(RunStatus.FINISHED), timeout_s=0.0)
+            self._joined.move_to_end(run_id)
+        return joined
+
+    # -- ending -------------------------------------------------------------------------
+
+    def end(self, run: Run, outcome: Outcome) -> None:
+        """End or leave one run, and wait for its delivery. Nothing happens the second time."""
+        self._take_down([run], outcome)
+
+    def end_current(self, outcome: Outcome) -> None:
+        run = self.active.to_end()
+        if run is not None:
+            self.end(run, outcome)
+
+    def _end_all(self, status: RunStatus, *, reason: str | None, detail: str | None) -> None:
+        self._take_down(self._runs(), Outcome(status, reason, detail))
+
+    def _take_down(
+        self, runs: Sequence[Run], outcome: Outcome, *, timeout_s: float | None = None
+    ) -> None:
+        to_end = [run for run in runs if not run.is_ended]
+        if any(run.is_owner for run in to_end):
+            self._dirty_flag.wait(_DIRTY_FLAG_WAIT_S)
+        ending.take_down(
+            to_end,
+            outcome,
+            settings=config.client_settings(),
+            patience=self._patience,
+            timeout_s=timeout_s,
+        )
+        for run in to_end:
+            self._unseen.end(run.recording)
+            self.active.pop(run)
+            with self._lock:
+                self._joined.pop(run.run_id, None)
+        self._hand_down()
+
+    # -- what has been recorded ---------------------------------------------------------
+
+    def flush(self, *, timeout_s: float | None) -> bool:
+        """Put all on disk; whether all was acknowledged within the time."""
+        writers = self._writers()
+        for writer in writers:
+            writer.flush_to_disk()
+        if timeout_s is None:
+            timeout_s = config.client_settings().exit_wait_s
+        return delivery.wait_until_acked(writers, timeout_s=timeout_s)
+
+    def record_workspace_fact(self, kind: EventType, data: Mapping[str, Any]) -> None:
+        """Spool a fact that belongs to no run."""
+        settings = config.client_settings()
+        plan = starting.plan_of("", settings, binding=Binding(), mode=settings.mode)
+        recording = Recording(plan, is_owner=False)
+        recording.open_with(kind, data)
+        writer = recording.close_with(None, {})
+        if writer is not None:
+            writer.close()
+        self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
+
+    def unseen_writes(self, uri: str) -> list[tuple[str, int]]:
+        """(writer id, next sequence) of what a query of `uri` should wait for."""
+        return self._unseen.to(uri, [run.recording for run in self._runs()])
+
+    def saw_writes(self, writer_id: str, next_seq: int) -> None:
+        self._unseen.see(writer_id, next_seq)
+
+    def ring(self) -> None:
+        """Wake whoever ships what this process is recording."""
+        for writer in self._writers():
+            writer.ring_doorbell()
+
+    def _runs(self) -> list[Run]:
+        with self._lock:
+            return [*self.active.all(), *self._joined.values()]
+
+    def _writers(self) -> list[Writer]:
+        found = [run.recording.writer for run in self._runs()]
+        return [writer for writer in found if writer is not None]
+
+    # -- the process --------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        self._exits.install()
+        if not self._is_watching_forks:
+            self._is_watching_forks = True
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._go_on_in_child)
+
+    def _go_on_in_child(self) -> None:
+        """After a fork: the parent's runs go on in the parent; here they are joined."""
+        self._lock = threading.RLock()
+        self._dirty_flag = context.DirtyFlag()
+        self._hosting = Hosting()
+        self._patience = Patience()
+        self._unseen = UnseenWrites()
+        config.take_over_in_child()
+        self._exits.leave_to_parent()
+        for run in [*self.active.keep_in_child(), *self._joined.values()]:
+            run.leave_to_parent()
+
+    def _hand_down(self) -> None:
+        """Let child processes join the run of this process, wherever they are started."""
+        run = self.active.shared
+        if run is None:
+            config.hand_down({})
+            return
+        plan = run.recording.plan
+        if plan.mode == "disabled":
+            config.hand_down({config.MODE: plan.mode})
+            return
+        config.hand_down(
+            given(
+                {
+                    config.URI: plan.uri,
+                    config.MODE: plan.mode,
+                    config.SPOOL_DIR: str(plan.spool_dir),
+                    config.EXPERIMENT_NAME: plan.experiment_name,
+                    config.EXPERIMENT_ID: plan.experiment_id,
+                    config.RUN_ID: plan.run_id,
+                    config.RUN_OWNER: joining.owner_name(),
+                }
+            )
+        )
