@@ -14,7 +14,7 @@ from aiohttp import web
 
 from ingest.append_pipeline import AppendPipeline
 from ingest.auth import Gate
-from ingest.components import APPEND_PIPELINE, CLOSING, COUNTERS, LEASE_BOOK, SETTINGS
+from ingest.components import APPEND_PIPELINE, CLOSING, COUNTERS, LEASE_BOOK, READ_SIDE, SETTINGS
 from ingest.counters import ServerCounters
 from ingest.event_stores.memory import MemoryEventStore
 from ingest.event_stores.sqlite import SqliteEventStore
@@ -103,7 +103,7 @@ async def _read_side(app: web.Application) -> AsyncIterator[None]:
         # A log in memory has projections that go with it.
         beside = path if path is not None else Path(folder) / "tracker.db"
         async with open_read_side(app[EVENT_STORE], beside) as stores:
-            app[READ_STORES] = stores
+            app[READ_STORES] = app[READ_SIDE] = stores
             yield
 
 

@@ -18,7 +18,7 @@ from ingest.event_stores.base import AppendOutcome, AppendResult, BatchToAppend,
 from ingest.json_batches import batch_of_request
 from ingest.liveness import LeaseBook
 from ingest.schemas import AppendRequest
-from projections.columns import decode_batch, decode_payload
+from projections.columns import check_payload, decode_batch
 from tracker.events.wire import BatchHeader
 
 # Larger payloads are decoded beside the event loop, two at a time: unpacked they may be
@@ -83,7 +83,7 @@ class AppendPipeline:
         self.budget = InFlightBytes(in_flight_bytes_max, counters)
 
     async def append_batch(self, body: bytes) -> AppendResult:
-        """Append a batch in its binary form. Raises what decode_batch, decode_payload and
+        """Append a batch in its binary form. Raises what decode_batch, check_payload and
         EventStore.append raise."""
         header, payload = decode_batch(body)
         points = await self._check(header, payload)
@@ -98,10 +98,9 @@ class AppendPipeline:
     async def _check(self, header: BatchHeader, payload: bytes) -> int:
         """The number of points, if the payload is what its header says."""
         if len(payload) <= INLINE_PAYLOAD_BYTES_MAX:
-            return decode_payload(payload, n=header.n).points
+            return check_payload(payload, n=header.n)
         async with self._large_decodes:
-            columns = await asyncio.to_thread(decode_payload, payload, n=header.n)
-        return columns.points
+            return await asyncio.to_thread(check_payload, payload, n=header.n)
 
     async def _append(self, batch: BatchToAppend, points: int) -> AppendResult:
         result = await self._store.append(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -11,9 +12,14 @@ from ingest.counters import ServerCounters
 from ingest.liveness import LeaseBook
 from ingest.settings import Settings
 
+if TYPE_CHECKING:
+    from ingest.read_side import ReadSide
+
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 COUNTERS: web.AppKey[ServerCounters] = web.AppKey("counters", ServerCounters)
 APPEND_PIPELINE: web.AppKey[AppendPipeline] = web.AppKey("append_pipeline", AppendPipeline)
 LEASE_BOOK: web.AppKey[LeaseBook] = web.AppKey("lease_book", LeaseBook)
 # Set when the server stops; whoever holds a request open watches it.
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
+# Set when projections run beside the log: what /ready and rebuilds need of them.
+READ_SIDE: web.AppKey[ReadSide] = web.AppKey("read_side")

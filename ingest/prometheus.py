@@ -15,7 +15,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from ingest.components import COUNTERS, LEASE_BOOK
+from ingest.components import COUNTERS, LEASE_BOOK, READ_SIDE
 from ingest.counters import ServerCounters
 from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.event_stores.sqlite_writer import (
@@ -23,31 +23,18 @@ from ingest.event_stores.sqlite_writer import (
     GROUP_SIZE_BUCKETS,
     CommitStatistics,
 )
-from ingest.state import EVENT_STORE, READ_STORES
-from tracker.events.errors import TrackerError
+from ingest.state import EVENT_STORE
 
 
 async def exposition(app: web.Application) -> tuple[bytes, str]:
     """(body, content type) of one scrape."""
     head = (await app[EVENT_STORE].head()).next_position - 1
-    lags = {name: max(0, head - position) for name, position in await _positions(app)}
+    side = app.get(READ_SIDE)
+    lags = {state.name: state.lag for state in await side.projections()} if side else {}
     registry = CollectorRegistry()
     registry.register(_Snapshot(app, head=head, lags=lags))
     ProcessCollector(registry=registry)
     return generate_latest(registry), CONTENT_TYPE_LATEST
-
-
-async def _positions(app: web.Application) -> list[tuple[str, int]]:
-    stores = app.get(READ_STORES)
-    if stores is None:
-        return []
-    try:
-        return [
-            ("runs", await stores.runs.position()),
-            ("series", await stores.series.position()),
-        ]
-    except TrackerError:
-        return []  # /ready says that they do not answer
 
 
 class _Snapshot:

@@ -119,6 +119,10 @@ def decode_payload(payload: bytes, *, n: int, is_trusted: bool = False) -> Colum
     for payloads from the log whose digest is right, as they were held against it before.
     """
     frames = _unpack(decompress(payload, bytes_max=limits.BATCH_UNPACKED_BYTES_MAX))
+    return _columns_of(frames, n=n, is_trusted=is_trusted)
+
+
+def _columns_of(frames: Any, *, n: int, is_trusted: bool) -> Columns:
     if not isinstance(frames, list) or not frames:
         raise CorruptPayload("a payload must be a non-empty list of frames")
     if len(frames) > limits.BATCH_FRAMES_MAX:
@@ -151,6 +155,24 @@ def decode_payload(payload: bytes, *, n: int, is_trusted: bool = False) -> Colum
     return columns
 
 
+def check_payload(payload: bytes, *, n: int) -> int:
+    """The number of points of a payload that decode_payload would take; refuses all others.
+
+    A payload of one frame of metrics, as nearly all are, is held against its header without
+    making its columns: any bytes of the right length are numbers.
+    """
+    frames = _unpack(decompress(payload, bytes_max=limits.BATCH_UNPACKED_BYTES_MAX))
+    if type(frames) is list and len(frames) == 1:
+        frame = frames[0]
+        is_metrics = type(frame) is list and len(frame) == _METRICS_FRAME_ITEMS
+        if is_metrics and frame[0] == wire.METRICS_FRAME and frame[2] == _ALL_OFFSETS:
+            points = _points_of(frame)
+            if points <= limits.BATCH_POINTS_MAX and frame[1] == n:
+                _check_metrics(frame)
+                return points
+    return _columns_of(frames, n=n, is_trusted=False).points
+
+
 def _kind_of(frame: Any) -> tuple[int, int]:
     if type(frame) is not list or not frame or type(frame[0]) is not int:
         raise CorruptPayload("a frame must be a list that begins with its kind")
@@ -164,6 +186,18 @@ def _points_of(frame: list[Any]) -> int:
 
 
 def _decode_metrics(frame: list[Any]) -> MetricFrame:
+    _check_metrics(frame)
+    _, n, offsets, keys, steps, times, values = frame
+    return MetricFrame(
+        offsets=_int_column(offsets, n),
+        keys=tuple(keys),
+        steps=_int_column(steps, n),
+        times_us=_int_column(times, n),
+        values=tuple([_value_column(column, n) for column in values]),
+    )
+
+
+def _check_metrics(frame: list[Any]) -> None:
     _, n, offsets, keys, steps, times, values = frame
     if type(n) is not int or not 0 < n <= limits.BATCH_RECORDS_MAX:
         raise PayloadTooLarge(
@@ -179,13 +213,11 @@ def _decode_metrics(frame: list[Any]) -> MetricFrame:
         )
     if not all(type(key) is str for key in keys):
         raise CorruptPayload("metric keys must be strings")
-    return MetricFrame(
-        offsets=_int_column(offsets, n),
-        keys=_checked_keys(tuple(keys)),
-        steps=_int_column(steps, n),
-        times_us=_int_column(times, n),
-        values=tuple([_value_column(column, n) for column in values]),
-    )
+    _checked_keys(tuple(keys))
+    for column in (offsets, steps, times):
+        _check_int_column(column, n)
+    for column in values:
+        _check_value_column(column, n)
 
 
 def _decode_events(frame: list[Any], *, is_trusted: bool) -> list[OffsetEvent]:
@@ -193,6 +225,7 @@ def _decode_events(frame: list[Any], *, is_trusted: bool) -> list[OffsetEvent]:
     if not isinstance(rows, list) or not 0 < len(rows) <= limits.BATCH_RECORDS_MAX:
         raise CorruptPayload("an events frame needs 1 or more rows")
     events = []
+    _check_int_column(offsets, len(rows))
     for offset, row in zip(_int_column(offsets, len(rows)).tolist(), rows, strict=True):
         if not isinstance(row, list) or len(row) != 4 or type(row[1]) is not int:
             raise CorruptPayload("an event must be [type, version, time_us, data]")
@@ -239,7 +272,7 @@ def _decode_dropped(frame: list[Any]) -> DroppedRange:
     return DroppedRange(offset, width, time_us, reason)
 
 
-def _int_column(column: Any, n: int) -> Int64s:
+def _check_int_column(column: Any, n: int) -> None:
     match column:
         case [wire.REGULAR, int(start), int(stride)]:
             last = start + stride * (n - 1)
@@ -249,31 +282,50 @@ def _int_column(column: Any, n: int) -> Int64s:
                 and limits.INT64_MIN <= last <= limits.INT64_MAX
             ):
                 raise CorruptPayload("a regular column leaves 64 bits")
-            column = np.arange(n, dtype=np.int64)
-            if stride != 1:
-                column *= stride
-            if start != 0:
-                column += start
-            return column
         case [wire.DELTAS, bytes(planes)] if len(planes) == 8 * n:
-            column = _from_planes(planes, n, _INT64)
-            # Deltas wrap around in 64 bits, and so does their sum.
-            np.cumsum(column, out=column)
-            return column
+            pass
         case _:
             raise CorruptPayload("an integer column does not fit its frame")
 
 
-def _value_column(column: Any, n: int) -> Float64s:
-    match column:
-        case [wire.CONSTANT, bytes(bits)] if len(bits) == 8:
-            return np.frombuffer(bits, _FLOAT64).repeat(n)
-        case [wire.FLOAT32, bytes(planes)] if len(planes) == 4 * n:
-            return _from_planes(planes, n, _FLOAT32).astype(np.float64)
-        case [wire.FLOAT64, bytes(planes)] if len(planes) == 8 * n:
-            return _from_planes(planes, n, _FLOAT64)
-        case _:
-            raise CorruptPayload("a value column does not fit its frame")
+def _int_column(column: list[Any], n: int) -> Int64s:
+    """The numbers of a column that _check_int_column has let through."""
+    result: Int64s
+    if column[0] == wire.DELTAS:
+        result = _from_planes(column[1], n, _INT64)
+        # Deltas wrap around in 64 bits, and so does their sum.
+        np.cumsum(result, out=result)
+        return result
+    _, start, stride = column
+    result = np.arange(n, dtype=np.int64)
+    if stride != 1:
+        result *= stride
+    if start != 0:
+        result += start
+    return result
+
+
+_VALUE_BYTES: Final = {wire.FLOAT32: 4, wire.FLOAT64: 8}
+
+
+def _check_value_column(column: Any, n: int) -> None:
+    if type(column) is list and len(column) == 2 and type(column[1]) is bytes:
+        codec, size = column[0], len(column[1])
+        if type(codec) is int and size == (
+            8 if codec == wire.CONSTANT else _VALUE_BYTES.get(codec, -1) * n
+        ):
+            return
+    raise CorruptPayload("a value column does not fit its frame")
+
+
+def _value_column(column: list[Any], n: int) -> Float64s:
+    """The numbers of a column that _check_value_column has let through."""
+    codec, data = column
+    if codec == wire.CONSTANT:
+        return np.frombuffer(data, _FLOAT64).repeat(n)
+    if codec == wire.FLOAT32:
+        return _from_planes(data, n, _FLOAT32).astype(np.float64)
+    return _from_planes(data, n, _FLOAT64)
 
 
 def _from_planes(planes: bytes, n: int, dtype: np.dtype[Any]) -> NDArray[Any]:

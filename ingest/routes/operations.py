@@ -7,11 +7,12 @@ from importlib.metadata import version
 
 from aiohttp import web
 
+from ingest.components import READ_SIDE
 from ingest.messages import json_answer
 from ingest.openapi import DOCUMENT
 from ingest.routes.table import Route
 from ingest.schemas import ProjectionAnswer, ReadyAnswer, VersionAnswer
-from ingest.state import EVENT_STORE, READ_STORES
+from ingest.state import EVENT_STORE
 from tracker.events.errors import TrackerError
 
 # A projection this far behind is still catching up; reads answer, but with old rows.
@@ -29,16 +30,16 @@ async def ready(request: web.Request) -> web.Response:
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             head = (await request.app[EVENT_STORE].head()).next_position - 1
-            stores = request.app.get(READ_STORES)
-            if stores is not None:
-                for name, position in (
-                    ("runs", await stores.runs.position()),
-                    ("series", await stores.series.position()),
-                ):
-                    lag = max(0, head - position)
-                    projections.append(
-                        ProjectionAnswer(name=name, version=1, position=position, lag=lag)
+            side = request.app.get(READ_SIDE)
+            for state in await side.projections() if side else ():
+                projections.append(
+                    ProjectionAnswer(
+                        name=state.name,
+                        version=state.version,
+                        position=state.position,
+                        lag=state.lag,
                     )
+                )
     except (TrackerError, TimeoutError):
         answer = ReadyAnswer(status="unavailable", head=head, projections=projections)
         return json_answer(answer, status=503)
