@@ -1,0 +1,1 @@
+"""Delivering spools to servers: one asyncio class (`shipper.Shipper`) and four hosts for it."""

@@ -1,0 +1,310 @@
+"""Delivering one writer: ask where the server stands, send from there, acknowledge, clean up.
+
+    ask next_seq ─▶ read a chunk ─▶ send ─▶ ack on disk ─▶ unlink what lies below ─▶ …
+                         │ nothing left, writer gone
+                         ▼
+                    report closed or dead ─▶ remove the folder
+
+The server's word on next_seq is asked for first and believed always; what it says is below
+is never sent again. One batch is outstanding at a time, so a gap can only mean that the
+server was set back, and reading goes on from where it says.
+
+A batch that the server refuses for good is halved until the record that it refuses stands
+alone; that one goes to `rejected/` with the reason, and a dropped range takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Final, TypeVar
+
+from tracker.shipper.backoff import Backoff
+from tracker.shipper.collect import batch_of, readable, refused_chunk
+from tracker.shipper.liveness import LOST, Ending, ProcessWatch
+from tracker.shipper.state import DeliveryState, DeliveryStatus
+from tracker.shipper.transmit import (
+    BatchRefused,
+    Lease,
+    SequenceExpected,
+    Transmitter,
+    Unreachable,
+    WriterRefused,
+)
+from tracker.spool.acks import destination_hash, write_ack
+from tracker.spool.chunks import Chunk
+from tracker.spool.folder import WriterFolder
+from tracker.spool.locks import WriterState, writer_state
+from tracker.spool.meta import WriterMeta
+from tracker.spool.quarantine import Quarantine
+from tracker.spool.reader import DEFAULT_LIMITS, ChunkLimits, SpoolReader
+
+# While data streams, an ack costs a sync of the disk; twice a second is plenty to free space.
+ACK_INTERVAL_S: Final = 0.5
+POLL_FIRST_S: Final = 0.02
+POLL_LAST_S: Final = 0.2
+# A process that was killed is known only once its parent has taken note of it.
+ENDING_WAIT_S: Final = 1.0
+FINISHED_META: Final = "meta.finished.json"
+# `tracker sync` without --watch gives up after these many failures in a row (about 10 s).
+ONE_SHOT_TRIES: Final = 6
+
+T = TypeVar("T")
+
+Pause = Callable[[float], Awaitable[None]]
+"""Waits that many seconds, or less when somebody rings."""
+
+
+class Delivery:
+    """Delivers one writer folder to one server until the writer is gone and all is stored."""
+
+    def __init__(
+        self,
+        folder: WriterFolder,
+        meta: WriterMeta,
+        transmitter: Transmitter,
+        *,
+        pause: Pause,
+        slots: asyncio.Semaphore,
+        is_one_shot: bool = False,
+        ends_lost: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._meta = meta
+        self._transmitter = transmitter
+        self._pause = pause
+        self._slots = slots
+        self._is_one_shot = is_one_shot
+        self._ends_lost = ends_lost
+        self._destination = destination_hash(transmitter.uri)
+        self._reader = SpoolReader(folder, next_seq=1)
+        self._records_max = DEFAULT_LIMITS.records
+        self._backoff = Backoff()
+        self._watch = ProcessWatch(meta)
+        self._acked_at = 0.0
+        self._acked_seq = 1
+        self.state = DeliveryState(meta.writer_id, meta.run_id, transmitter.uri)
+
+    @property
+    def workspace(self) -> str:
+        return self._meta.workspace
+
+    def lease(self) -> Lease | None:
+        """The word on a live writer that has said something; None otherwise."""
+        if not self.state.is_live or self.state.next_seq == 1:
+            return None
+        return Lease(self._meta.writer_id, self._meta.run_id, "live")
+
+    async def run(self) -> None:
+        """Deliver; return when nothing is left to do here (see state.status)."""
+        try:
+            await self._until_reached(self._resume)
+            await self._stream()
+        except Unreachable as failure:
+            self.state.problem = str(failure)  # one shot only; it stays pending
+        except WriterRefused as refusal:
+            self.state.status, self.state.problem = DeliveryStatus.REFUSED, str(refusal)
+        except OSError as error:
+            self.state.status = DeliveryStatus.UNREADABLE
+            self.state.problem = f"{self._folder.path} cannot be read: {error}"
+        finally:
+            self._watch.close()
+
+    async def _stream(self) -> None:
+        poll_s = POLL_FIRST_S
+        while True:
+            # The order matters: what a dead writer has written is complete when it is read.
+            liveness = writer_state(self._folder, self._meta)
+            self.state.is_live = liveness is WriterState.LIVE
+            is_final = liveness in (WriterState.DEAD, WriterState.REBOOTED) or (
+                self._is_one_shot and liveness is WriterState.FOREIGN
+            )
+            chunk = self._reader.read(is_final=is_final, limits=self._limits())
+            if chunk is not None:
+                self.state.is_caught_up = False
+                await self._send(chunk)
+                poll_s = POLL_FIRST_S
+                continue
+            self._acknowledge()
+            self.state.is_caught_up = True
+            if is_final:
+                await self._until_reached(partial(self._finish, liveness))
+                if self.state.status is not DeliveryStatus.PENDING:
+                    return
+            elif self._is_one_shot:
+                return
+            else:
+                await self._pause(poll_s)
+                poll_s = min(POLL_LAST_S, poll_s * 1.5)
+
+    async def _resume(self) -> None:
+        """Begin where the server stands."""
+        next_seq = await self._transmitter.next_seq(
+            self._meta.writer_id, workspace=self._meta.workspace
+        )
+        self._reader.rewind(next_seq)
+        self.state.next_seq = next_seq
+
+    async def _send(self, chunk: Chunk) -> None:
+        """Send a chunk until it is stored, wholly or with what is refused left out."""
+        batch = batch_of(
+            chunk,
+            run_id=self._meta.run_id,
+            writer_id=self._meta.writer_id,
+            epoch=self._meta.epoch,
+        )
+
+        async def send() -> int:
+            async with self._slots:
+                return await self._transmitter.append(batch.body, workspace=self._meta.workspace)
+
+        try:
+            next_seq = await self._until_reached(send)
+        except SequenceExpected as expected:
+            self._reader.rewind(expected.next_seq)
+            return
+        except BatchRefused as refusal:
+            await self._narrow(chunk, str(refusal))
+            return
+        if next_seq < batch.next_seq:
+            self._reader.rewind(next_seq)
+            return
+        if next_seq > batch.next_seq:  # another shipper was quicker
+            self._reader.rewind(next_seq)
+        self._records_max = min(DEFAULT_LIMITS.records, self._records_max * 2)
+        counts = self.state.counts
+        counts.batches += 1
+        counts.records += batch.records
+        counts.points += batch.points
+        counts.lost += batch.lost
+        counts.wire_bytes += len(batch.body)
+        counts.spool_bytes += chunk.spool_bytes
+        self.state.next_seq = next_seq
+        if time.monotonic() - self._acked_at >= ACK_INTERVAL_S:
+            self._acknowledge()
+
+    async def _narrow(self, chunk: Chunk, reason: str) -> None:
+        """Find out which record is refused; give it up when it stands alone."""
+        if chunk.records > 1:
+            self._records_max = max(1, chunk.records // 2)
+            self._reader.rewind(chunk.first_seq)
+            return
+        Quarantine(self._folder.rejected).keep(
+            readable(chunk), first_seq=chunk.first_seq, width=chunk.n, reason=reason
+        )
+        self.state.counts.rejected += chunk.n
+        given_up = refused_chunk(
+            chunk, f"rejected: {reason}"[:2000], time_us=time.time_ns() // 1000
+        )
+        if chunk.records == 0:
+            raise WriterRefused(reason)  # even a bare loss is refused: nothing can go on
+        await self._send(given_up)
+
+    def _limits(self) -> ChunkLimits:
+        if self._records_max >= DEFAULT_LIMITS.records:
+            return DEFAULT_LIMITS
+        return replace(DEFAULT_LIMITS, records=self._records_max)
+
+    def _acknowledge(self) -> None:
+        """Put the ack on disk, then unlink the segments that lie fully below it."""
+        next_seq = self.state.next_seq
+        self._acked_at = time.monotonic()
+        if next_seq <= self._acked_seq:
+            return
+        try:
+            write_ack(self._folder.acks, next_seq=next_seq, destination=self._destination)
+        except OSError as error:
+            self.state.problem = f"the ack cannot be written: {error}"
+            return
+        self._acked_seq = next_seq
+        if writer_state(self._folder, self._meta) is WriterState.FOREIGN:
+            return  # a copy is not ours to empty
+        segments = self._folder.segments()
+        for segment, later in pairwise(segments):
+            if later.first_seq <= next_seq:
+                with suppress(OSError):
+                    segment.path.unlink()
+
+    async def _finish(self, liveness: WriterState) -> None:
+        """All is stored and the writer is gone: report it, then remove the folder."""
+        if liveness is WriterState.FOREIGN:
+            if self._ends_lost and self._meta.is_owner:
+                await self._report_dead(Ending(LOST, "ended by tracker sync --end-lost"))
+            self.state.status = DeliveryStatus.DELIVERED
+            return
+        has_said_something = self.state.next_seq > 1
+        is_dead_owner = self._meta.is_owner and self._meta.run_id and not self._watch.is_alive()
+        if has_said_something and is_dead_owner:
+            if not await self._report_dead(await self._ending()):
+                return
+        elif has_said_something:
+            await self._report(Lease(self._meta.writer_id, self._meta.run_id, "closed"))
+        self._remove_folder()
+        self.state.status = DeliveryStatus.DELIVERED
+
+    async def _report_dead(self, ending: Ending) -> bool:
+        """Tell the server; False if it wants records first that it turns out not to have."""
+        outcome = await self._report(
+            Lease(
+                self._meta.writer_id,
+                self._meta.run_id,
+                "dead",
+                next_seq=self.state.next_seq,
+                reason=ending.reason,
+                detail=ending.detail,
+            )
+        )
+        if outcome == "behind":
+            await self._resume()
+            return False
+        return True
+
+    async def _report(self, lease: Lease) -> str | None:
+        outcomes = await self._transmitter.report([lease], workspace=self._meta.workspace)
+        return outcomes.get(lease.writer_id)
+
+    async def _ending(self) -> Ending:
+        deadline = time.monotonic() + ENDING_WAIT_S
+        while True:
+            ending = self._watch.ending()
+            if ending.reason != LOST or not self._watch.is_watching:
+                return ending
+            if time.monotonic() >= deadline:
+                return ending
+            await asyncio.sleep(0.02)
+
+    def _remove_folder(self) -> None:
+        """Delete the folder; with evidence in it, keep that and only retire the writer."""
+        path = self._folder.path
+        if self._folder.quarantine.exists() or self._folder.rejected.exists():
+            for segment in self._folder.segments():
+                segment.path.unlink(missing_ok=True)
+            self._folder.meta.rename(path / FINISHED_META)
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.parent.rmdir()  # the run's folder, if this was its last writer
+
+    async def _until_reached(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until the server answers; what the answer says is the caller's matter."""
+        while True:
+            try:
+                value = await attempt()
+            except Unreachable as failure:
+                self.state.problem = str(failure)
+                if self._is_one_shot and self._backoff.failures >= ONE_SHOT_TRIES:
+                    raise
+                await asyncio.sleep(self._backoff.next_s(retry_after_s=failure.retry_after_s))
+            except (SequenceExpected, BatchRefused, WriterRefused):
+                self._backoff.reset()
+                raise
+            else:
+                self._backoff.reset()
+                self.state.problem = None
+                return value

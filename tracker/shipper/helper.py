@@ -1,0 +1,100 @@
+"""The helper process: ships a spool beside the training, and goes on when that dies.
+
+One per user and spool, kept single by a lock. It takes every online writer that goes to a
+server by address, whatever its run, so it also delivers what earlier runs left behind. It
+leaves when nobody writes and nothing is left to deliver (or nothing that could be, for
+GIVE_UP_S); what stays behind is for the next helper, or for `tracker sync`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+from tracker.shipper.bell import listening
+from tracker.shipper.config import HelperSettings, helper_settings
+from tracker.shipper.shipper import Shipper, is_remote
+from tracker.spool.folder import SpoolRoot
+from tracker.spool.locks import FileLock, WriterState, writer_state
+from tracker.spool.meta import MetaUnreadable, load_meta
+
+# A server that has been away this long after the last training ended is not waited for.
+GIVE_UP_S: Final = 3600.0
+_LOOK_INTERVAL_S: Final = 0.25
+
+
+def main() -> None:
+    """`python -m tracker.shipper.helper --spool DIR`; a second one ends at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spool", type=Path, required=True)
+    arguments = parser.parse_args()
+    serve(SpoolRoot(arguments.spool), helper_settings())
+
+
+def serve(root: SpoolRoot, settings: HelperSettings) -> None:
+    """Ship until idle. Returns at once when another helper holds the lock."""
+    while True:
+        lock = FileLock.acquire(root.helper_lock)
+        if lock is None:
+            return
+        try:
+            was_told_to_end = asyncio.run(_ship(root, settings))
+        finally:
+            lock.release()
+        # A run that began while the lock was still held has seen a helper that was leaving.
+        if was_told_to_end or not _has_live_writers(root):
+            return
+
+
+async def _ship(root: SpoolRoot, settings: HelperSettings) -> bool:
+    """Ship until idle (False) or told to end by a signal (True)."""
+    shipper = Shipper(root.path, accepts=is_remote, api_key=settings.api_key)
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    # A terminal that closes must not take the delivery down with it.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    with listening(root.doorbell, shipper.wake):
+        shipping = asyncio.create_task(shipper.run())
+        idleness = _Idleness(idle_s=settings.idle_s)
+        while not (told.is_set() or shipping.done() or idleness.is_over(shipper)):
+            await asyncio.wait([shipping], timeout=_LOOK_INTERVAL_S)
+        shipper.stop()
+        await shipping
+    return told.is_set()
+
+
+class _Idleness:
+    """How long there has been nobody who writes, and nothing that moves."""
+
+    def __init__(self, *, idle_s: float) -> None:
+        self._idle_s = idle_s
+        self._busy_at = self._live_at = time.monotonic()
+
+    def is_over(self, shipper: Shipper) -> bool:
+        now = time.monotonic()
+        if shipper.live_count:
+            self._busy_at = self._live_at = now
+        elif shipper.pending_count:
+            self._busy_at = now
+        return now - self._busy_at > self._idle_s or now - self._live_at > GIVE_UP_S
+
+
+def _has_live_writers(root: SpoolRoot) -> bool:
+    for folder in root.writer_folders():
+        try:
+            meta = load_meta(folder.meta)
+        except MetaUnreadable:
+            continue
+        if is_remote(meta) and writer_state(folder, meta) is WriterState.LIVE:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    main()
