@@ -108,6 +108,6 @@ def _attribute(name: str, token: Token, catalog: Catalog) -> ast.Attribute:
 
 
 def _unknown(name: str, token: Token, known: list[str]) -> InvalidQuery:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name[:60], known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
     return InvalidQuery(f"{name[:60]!r} is unknown", position=token.column, hint=hint)

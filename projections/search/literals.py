@@ -13,6 +13,7 @@ from typing import Final
 from projections.search.ast import FromNow, Moment
 from projections.search.errors import InvalidQuery
 from projections.search.limits import MICROSECONDS_MAX
+from projections.search.tokens import DURATION
 
 _UNITS_US: Final = {
     "us": 1,
@@ -24,7 +25,7 @@ _UNITS_US: Final = {
     "w": 7 * 86_400_000_000,
 }
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|[smhdw])")
-_NOW: Final = re.compile(r"now(?:([+-])((?:[0-9]+(?:\.[0-9]+)?(?:us|ms|[smhdw]))+))?", re.I)
+_NOW: Final = re.compile(rf"now(?:([+-])({DURATION}))?", re.I)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
