@@ -31,6 +31,7 @@ ROUTE_MODULES: Final = (
     "ingest.routes.leases",
     "ingest.routes.events",
     "ingest.routes.operations",
+    "ingest.routes.admin",
     "ingest.routes.experiments",
     "ingest.routes.runs",
     "ingest.routes.metrics",

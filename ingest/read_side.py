@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ingest.event_stores.base import EventStore
+from ingest.verifying import Verification
 from projections.building import BuildProgress
 from projections.builds import Build, Builds
 from projections.kinds import KINDS
@@ -41,13 +42,15 @@ class _Closable(Protocol):
 class ReadSide:
     """See state.ReadStores; also what /ready, rebuild and verify need."""
 
-    def __init__(self, store: EventStore, builds: Builds, *, retire_s: float) -> None:
+    def __init__(self, store: EventStore, store_path: Path, *, retire_s: float) -> None:
         self._store = store
-        self._builds = builds
+        self._store_path = store_path
+        self._builds = builds = Builds.beside(store_path)
         self._retire_s = retire_s
         self._loop = asyncio.get_running_loop()
         self._serving: dict[str, tuple[Build, _Closable]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
+        self.verification: Verification | None = None
         self.runner = ProjectionRunner(
             reader=store,
             wait_for_log=lambda position, timeout_s: store.wait_for(position, timeout_s=timeout_s),
@@ -85,6 +88,12 @@ class ReadSide:
     def rebuilds(self) -> Sequence[BuildProgress]:
         return self.runner.rebuilds()
 
+    def verify(self) -> Verification:
+        """Begin to verify the store, unless that is under way; returns at once."""
+        if self.verification is None or not self.verification.is_running:
+            self.verification = Verification(self._store, self._store_path, self._builds)
+        return self.verification
+
     # -- opening, switching, closing --------------------------------------------------------
 
     async def start(self) -> None:
@@ -92,6 +101,8 @@ class ReadSide:
             self._serving[build.name] = (build, self._open(build))
 
     async def aclose(self) -> None:
+        if self.verification is not None:
+            await self.verification.aclose()
         await self.runner.stop()
         for task in list(self._retiring):
             task.cancel()
@@ -129,7 +140,7 @@ async def open_read_side(
 
     Raises UnreadablePointer or ProjectionStoreFailed when their folder cannot be used.
     """
-    side = ReadSide(event_store, Builds.beside(store_path), retire_s=retire_s)
+    side = ReadSide(event_store, store_path, retire_s=retire_s)
     try:
         await side.start()
         yield side

@@ -29,6 +29,8 @@ from projections.sqlite import canonical, open_for_reading, rows_of, tables_of
 # Per table; a wrong fold makes every row wrong, and a handful says which.
 ROWS_LISTED_MAX: Final = 20
 
+ROWS_PER_PROGRESS: Final = 20_000
+
 
 async def verify_build(
     kind: ProjectionKind,
@@ -83,7 +85,7 @@ async def verify_build(
         stack.callback(rebuilt.close)
         try:
             proof = ProjectionProof(kind.name, build.version, position, 0, {})
-            compare(live, rebuilt, proof, report)
+            compare(live, rebuilt, proof, report, on_progress)
             report.projections.append(proof)
         except sqlite3.Error as error:
             report.add(Fault.PROJECTION_UNREADABLE, f"{build.path} cannot be read: {error}")
@@ -94,6 +96,7 @@ def compare(
     rebuilt: sqlite3.Connection,
     proof: ProjectionProof,
     report: VerifyReport,
+    on_progress: OnProgress,
 ) -> None:
     """Compare all tables of two files, streaming both in order of their primary keys."""
     tables, expected_tables = tables_of(live), tables_of(rebuilt)
@@ -108,7 +111,7 @@ def compare(
                 f"not {expected_tables.get(table)}",
             )
             continue
-        _compare_table(live, rebuilt, table, tables[table], proof, report)
+        _compare_table(live, rebuilt, table, tables[table], proof, report, on_progress)
 
 
 def _compare_table(
@@ -118,6 +121,7 @@ def _compare_table(
     columns: tuple[str, ...],
     proof: ProjectionProof,
     report: VerifyReport,
+    on_progress: OnProgress,
 ) -> None:
     digest = sha256()
     wrong = 0
@@ -128,6 +132,8 @@ def _compare_table(
     for row, expected in pairs:
         if row is not None:
             proof.rows += 1
+            if proof.rows % ROWS_PER_PROGRESS == 0:
+                on_progress(VerifyProgress(f"{proof.name} rows", proof.rows, proof.rows))
             encoded = canonical(row)
             digest.update(encoded)
             if expected is not None and encoded == canonical(expected):
