@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tracker.events import wire
 from tracker.events.types import Event
 from tracker.spool.chunks import Chunk, SpooledEvent
+from tracker.spool.inspection import rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +75,8 @@ def refused_chunk(chunk: Chunk, reason: str, *, time_us: int) -> Chunk:
 
 def readable(chunk: Chunk) -> bytes:
     """A chunk as JSON lines, for the folder of what was refused."""
-    lines: list[tuple[int, Mapping[str, Any]]] = []
-    for group in chunk.metrics.values():
-        seqs, steps, times, values = wire.columns_of_rows(group.rows, group.k)
-        for row, seq in enumerate(seqs):
-            metrics = {key: values[i][row] for i, key in enumerate(group.keys)}
-            line = {"seq": seq, "time_us": times[row], "step": steps[row], "metrics": metrics}
-            lines.append((seq, line))
-    for spooled in chunk.events:
-        event = spooled.event
-        data = {"type": event.type, "version": event.version, "time_us": event.time_us}
-        lines.append((spooled.seq, {"seq": spooled.seq, **data, "data": event.data}))
-    lines.sort(key=lambda line: line[0])
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for _, line in lines).encode(
-        errors="backslashreplace"
-    )
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(chunk))
+    return "".join(lines).encode(errors="backslashreplace")
 
 
 def _offsets(seqs: array[int], first: int) -> array[int]:

@@ -10,12 +10,27 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 NOTE_SUFFIX: Final = ".json"
 DATA_SUFFIX: Final = ".bin"
 # One folder of evidence; what a broken disk produces beyond it is only noted.
 KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class Keeper(Protocol):
+    """Takes what is set aside."""
+
+    def keep(
+        self, data: bytes, *, first_seq: int, width: int, reason: str, **facts: Any
+    ) -> None: ...
+
+
+class NullQuarantine:
+    """Keeps nothing: for those who only look."""
+
+    def keep(self, data: bytes, *, first_seq: int, width: int, reason: str, **facts: Any) -> None:
+        return None
 
 
 @dataclass(slots=True)

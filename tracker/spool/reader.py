@@ -30,7 +30,7 @@ from tracker.events.types import Event
 from tracker.spool import framing
 from tracker.spool.chunks import Chunk, MetricRows, SpooledEvent
 from tracker.spool.folder import SegmentFile, WriterFolder
-from tracker.spool.quarantine import Quarantine
+from tracker.spool.quarantine import Keeper, Quarantine
 
 HEADER_BYTES: Final = framing.SEGMENT_HEADER.size
 READ_BYTES: Final = 4 * 1024 * 1024
@@ -60,9 +60,11 @@ class SpoolReader:
     same beginning; both are fine, as every read opens the file anew.
     """
 
-    def __init__(self, folder: WriterFolder, *, next_seq: int) -> None:
+    def __init__(
+        self, folder: WriterFolder, *, next_seq: int, quarantine: Keeper | None = None
+    ) -> None:
         self._folder = folder
-        self._quarantine = Quarantine(folder.quarantine)
+        self._quarantine = quarantine or Quarantine(folder.quarantine)
         self._segment: SegmentFile | None = None
         self._offset = HEADER_BYTES
         self.next_seq = next_seq
