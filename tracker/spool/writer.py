@@ -37,12 +37,13 @@ from tracker.events.limits import RECORD_BYTES_MAX, SEGMENT_BYTES_MAX
 from tracker.events.types import Event, EventType
 from tracker.spool import acks, doorbell, framing
 from tracker.spool.creation import create_writer_folder
+from tracker.spool.crossing import Crossing
 from tracker.spool.durability import Durability, of_this_process, show
 from tracker.spool.files import OS_FILES, FileCalls
 from tracker.spool.folder import SpoolRoot, WriterFolder
 from tracker.spool.framing import KIND_EVENT, KIND_METRICS
 from tracker.spool.locks import FileLock
-from tracker.spool.meta import MODE_ONLINE, WriterMeta, sync_folder
+from tracker.spool.meta import MODE_ONLINE, WriterMeta
 from tracker.spool.syncing import Syncer
 from tracker.spool.tail import CLOSED_FD, ShortWrite, Tail
 
@@ -62,6 +63,10 @@ class _Reentered(Exception):
     """A log call came in while another one of the same thread was under way."""
 
 
+def _metrics_payload(key_block: bytes, values: Collection[float], step: int, time_us: int) -> bytes:
+    return Struct(f"<qq{len(values)}d").pack(step, time_us, *values) + key_block
+
+
 class SpoolWriter:
     """Appends records to one writer folder: one process, any thread. Made by `create`."""
 
@@ -69,6 +74,7 @@ class SpoolWriter:
         "_acks_fd",
         "_acquire",
         "_closed",
+        "_cross",
         "_deferred",
         "_durability",
         "_file_lock",
@@ -96,12 +102,13 @@ class SpoolWriter:
         self._tail = tail
         self._file_lock = lock
         self._durability = durability
+        self._syncer = Syncer(tail, self)
         self._is_synced_each = is_synced_each
+        self._cross = Crossing(tail, self._syncer, durability, is_synced_each=is_synced_each)
         self._write = tail.files.write
         self._make_mutex()
-        self._syncer = Syncer(tail, self)
         self._is_busy = False
-        self._deferred: list[Callable[[], object]] = []
+        self._deferred: list[tuple[int, int, bytes]] = []  # kind, k, payload
         self._metrics_packers: dict[int, Callable[..., bytes]] = {}
         self._acks_fd = -1
         self._closed = ""
@@ -152,12 +159,13 @@ class SpoolWriter:
             tail.size = size = tail.size + length + _FRAME_BYTES
             if size > tail.limit:
                 self._cross()
-            self._is_busy = False
-            if self._deferred:
+            while self._deferred:
                 self._write_deferred()
+            self._is_busy = False
             self._release()
         except BaseException as error:  # noqa: BLE001 _settle counts it or raises it again
-            self._settle(error, partial(self.log_metric, key, value, step, time_us))
+            payload = partial(_metrics_payload, key, (value,), step, time_us)
+            self._settle(error, KIND_METRICS, 1, payload)
 
     def log_metrics(
         self, key_block: bytes, k: int, values: Collection[float], step: int, time_us: int
@@ -179,12 +187,13 @@ class SpoolWriter:
             tail.size = size = tail.size + length + _FRAME_BYTES
             if size > tail.limit:
                 self._cross()
-            self._is_busy = False
-            if self._deferred:
+            while self._deferred:
                 self._write_deferred()
+            self._is_busy = False
             self._release()
         except BaseException as error:  # noqa: BLE001 _settle counts it or raises it again
-            self._settle(error, partial(self.log_metrics, key_block, k, values, step, time_us))
+            payload = partial(_metrics_payload, key_block, values, step, time_us)
+            self._settle(error, KIND_METRICS, k, payload)
 
     def log_event(self, event: Event) -> int:
         """Record an event and return its sequence number. Raises PayloadTooLarge.
@@ -196,7 +205,26 @@ class SpoolWriter:
             raise PayloadTooLarge(
                 f"an event of {len(payload)} bytes is beyond record_bytes_max ({RECORD_BYTES_MAX})"
             )
-        return self._log_payload(payload, is_last=event.type == EventType.RUN_ENDED)
+        seq = self._tail.next_seq
+        try:
+            self._acquire()
+            if self._is_busy:
+                raise _Reentered
+            self._is_busy = True
+            tail = self._tail
+            if tail.loss is not None and event.type == EventType.RUN_ENDED:
+                tail.close_loss(may_use_reserve=True)
+            seq = tail.next_seq
+            self._write_record(KIND_EVENT, 0, payload)
+            while self._deferred:
+                self._write_deferred()
+            self._is_busy = False
+            self._release()
+        except BaseException as error:  # noqa: BLE001 _settle counts it or raises it again
+            if isinstance(error, _Reentered):
+                seq = self._tail.next_seq + 1 + len(self._deferred)
+            self._settle(error, KIND_EVENT, 0, partial(bytes, payload))
+        return seq
 
     @property
     def next_seq(self) -> int:
@@ -249,18 +277,25 @@ class SpoolWriter:
     def close(self) -> None:
         """Write what is owed, sync, and let go of the lock. A second call does nothing.
 
-        Inside an interrupted log call of the same thread it happens right after that call.
+        Inside an interrupted log call of the same thread it is left to another thread, which
+        does it right after that call.
         """
         if self._closed:
             return
         with self._syncer.lock:
             with self._mutex:
                 if self._is_busy:
-                    self._deferred.append(self.close)
+                    threading.Thread(target=self.close, name="tracker-close").start()
                     return
                 if self._closed:
                     return
-                self._end_loss()
+                self._is_busy = True
+                try:
+                    self._end_loss()
+                    while self._deferred:
+                        self._write_deferred()
+                finally:
+                    self._is_busy = False
                 self._closed = "the spool writer is closed"
                 self._tail.fd = CLOSED_FD
             self._syncer.sync()
@@ -304,6 +339,7 @@ class SpoolWriter:
         with self._mutex:
             if self._is_busy:
                 return False
+            self._acquire()  # for _finish
             self._is_busy = True
             try:
                 self._tail.replace_segment()
@@ -311,8 +347,7 @@ class SpoolWriter:
                 self._tail.faults += 1
                 return False
             finally:
-                self._is_busy = False
-                self._write_deferred()
+                self._finish()
             return True
 
     def take_notices(self) -> list[str]:
@@ -320,115 +355,83 @@ class SpoolWriter:
         notices, tail.notices = tail.notices, []
         return notices
 
-    # The slow half of a log call; the mutex is held.
+    # The slow half of a log call.
 
-    def _cross(self) -> None:
-        """After a record that ends beyond the limit: sync or rotate, whatever is due."""
-        tail = self._tail
-        if self._is_synced_each:
-            self._sync_record()
-        is_full = tail.size >= tail.segment_bytes_max
-        if is_full:
+    def _settle(
+        self, error: BaseException, kind: int, k: int, make_payload: Callable[[], bytes]
+    ) -> None:
+        """End a log call that was cut short: keep it for later, repeat it, count it, or raise."""
+        if isinstance(error, _Reentered):
             try:
-                tail.rotate(tail.next_seq)
-            except OSError:
-                tail.faults += 1  # go on in the old one, which may grow, and try again later
-        if not self._is_synced_each:
-            tail.limit = tail.next_limit()
-        elif is_full:
-            self._sync_folder()
-        if is_full or not self._is_synced_each:
+                self._deferred.append((kind, k, make_payload()))
+            finally:
+                self._release()
+            return
+        if not self._is_busy:
+            # It came out of a handler, before the record was begun or after it was done.
+            with suppress(RuntimeError):  # not held: it came around the release
+                self._release()
+            raise error
+        try:
+            # An OSError without a number was raised by a handler, not by the disk.
+            if not isinstance(error, OSError) or error.errno is None:
+                raise error
+            if self._closed:
+                raise SpoolClosed(self._closed)
+            if self._tail.handle_fault(error):
+                self._write_record(kind, k, make_payload())
+        except BaseException:
+            with suppress(OSError):
+                self._tail.settle_interrupted()
+            raise
+        finally:
+            self._finish()
+        if self._tail.notices:
             self._durability.wake()
 
-    def _sync_folder(self) -> None:
-        try:
-            sync_folder(self._tail.folder.path)
-        except OSError as error:
-            self._syncer.count(error)
-
-    def _sync_record(self) -> None:
+    def _write_record(self, kind: int, k: int, payload: bytes) -> None:
+        """Write a record or see it counted as lost. Busy is set."""
         tail = self._tail
-        try:
-            tail.files.datasync(tail.segment.fd)
-        except OSError:
-            tail.faults += 1
+        while True:
+            record = framing.record(kind, k, 1, tail.next_seq, payload)
             try:
-                tail.replace_segment()
-                tail.files.datasync(tail.segment.fd)
+                if self._write(tail.fd, record) != len(record):
+                    raise ShortWrite
             except OSError as error:
-                tail.segment.is_distrusted = True
-                self._syncer.count(error)
+                if error.errno is None:
+                    raise
+                if self._closed:
+                    raise SpoolClosed(self._closed) from None
+                if tail.handle_fault(error):
+                    continue
                 return
-        tail.segment.synced_bytes = tail.size
-
-    def _log_payload(self, payload: bytes, *, is_last: bool) -> int:
-        seq = 0
-        again: list[int] = []
-        try:
-            self._acquire()
-            if self._is_busy:
-                seq = self._tail.next_seq + 1 + len(self._deferred)
-                raise _Reentered
-            self._is_busy = True
-            tail = self._tail
-            if is_last and tail.loss is not None:
-                tail.close_loss(may_use_reserve=True)
-            seq = tail.next_seq
-            record = framing.record(KIND_EVENT, 0, 1, seq, payload)
-            if self._write(tail.fd, record) != len(record):
-                raise ShortWrite
             tail.next_seq += 1
             tail.size += len(record)
             if tail.size > tail.limit:
                 self._cross()
-            self._is_busy = False
-            self._write_deferred()
-            self._release()
-        except BaseException as error:  # noqa: BLE001 _settle counts it or raises it again
-            self._settle(error, lambda: again.append(self._log_payload(payload, is_last=is_last)))
-        return again[0] if again else seq
-
-    def _settle(self, error: BaseException, call: Callable[[], object]) -> None:
-        """End a log call that was cut short: keep it for later, repeat it, count it, or raise."""
-        if isinstance(error, _Reentered):
-            self._deferred.append(call)
-            self._release()
             return
-        if not self._is_busy:
-            # It came before the record was begun or after it was done, out of a handler.
-            with suppress(RuntimeError):  # not held: it came around the release
-                self._release()
-            raise error
-        is_wanted_again = False
-        try:
-            # An OSError without a number was raised by a signal handler, not by the disk.
-            if not isinstance(error, OSError) or error.errno is None:
-                with suppress(OSError):
-                    self._tail.settle_interrupted()
-                raise error
-            if self._closed:
-                raise SpoolClosed(self._closed)
-            is_wanted_again = self._tail.handle_fault(error)
-        finally:
-            self._is_busy = False
-            try:
-                self._write_deferred()
-            finally:
-                self._release()
-        if self._tail.notices:
-            self._durability.wake()
-        if is_wanted_again:
-            call()
 
     def _write_deferred(self) -> None:
-        """Write the calls that came in while this one was under way, in their order."""
-        calls, self._deferred = self._deferred, []
+        """Write the first of the calls that came in while this one was under way."""
+        tail = self._tail
+        seq = tail.next_seq
         try:
-            while calls:
-                calls.pop(0)()
+            self._write_record(*self._deferred[0])
+        except BaseException:
+            with suppress(OSError):
+                tail.settle_interrupted()
+            raise
         finally:
-            if calls:
-                self._deferred = calls + self._deferred
+            if tail.next_seq > seq:
+                self._deferred.pop(0)
+
+    def _finish(self) -> None:
+        try:
+            while self._deferred and not self._closed:
+                self._write_deferred()
+        finally:
+            self._is_busy = False
+            self._release()
 
     def _metrics_packer(self, k: int) -> Callable[..., bytes]:
         packer = framing.metrics_body_struct(k).pack

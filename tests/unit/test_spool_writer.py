@@ -1,0 +1,474 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.spools import (
+    WRITER_ID,
+    FailingDisk,
+    meta_for_tests,
+    read_strictly,
+)
+from tracker.events.errors import PayloadTooLarge
+from tracker.events.limits import RECORD_BYTES_MAX
+from tracker.events.types import Event
+from tracker.spool.acks import write_ack
+from tracker.spool.folder import SpoolRoot, WriterFolder
+from tracker.spool.framing import KIND_EVENT, KIND_METRICS
+from tracker.spool.locks import WriterState, is_locked, writer_state
+from tracker.spool.meta import load_meta
+from tracker.spool.writer import SpoolClosed, SpoolWriter
+
+NOW_US = 1_700_000_000_000_000
+
+
+def writer_in(path: Path, **options: Any) -> SpoolWriter:
+    return SpoolWriter.create(SpoolRoot(path / "spool"), meta_for_tests(), **options)
+
+
+def test_records_are_readable_as_soon_as_the_call_returns(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+
+    assert writer.log_event(Event("run.started", NOW_US, {"name": "é"})) == 1
+    writer.log_metric(b"loss", 0.5, -3, NOW_US)
+    writer.log_metrics(b"a\0b", 2, [1.0, 2.0], 7, NOW_US)
+
+    event, one, two = read_strictly(writer.folder)
+    assert (event.kind, event.row) == (KIND_EVENT, ["run.started", 1, NOW_US, {"name": "é"}])
+    assert (one.kind, one.step, one.values, one.keys) == (KIND_METRICS, -3, (0.5,), ["loss"])
+    assert (two.step, two.values, two.keys) == (7, (1.0, 2.0), ["a", "b"])
+    assert writer.next_seq == 4
+    writer.close()
+
+
+@pytest.mark.parametrize("bits", [0x7FF8000000000001, 0x8000000000000000, 1, 0xFFF0000000000000])
+def test_every_bit_of_a_value_is_kept(tmp_path: Path, bits: int) -> None:
+    writer = writer_in(tmp_path)
+    (value,) = struct.unpack("<d", struct.pack("<Q", bits))
+
+    writer.log_metric(b"x", value, 0, NOW_US)
+
+    (record,) = read_strictly(writer.folder)
+    assert struct.pack("<d", record.values[0]) == struct.pack("<Q", bits)
+    writer.close()
+
+
+def test_a_writer_folder_appears_whole_and_locked(tmp_path: Path) -> None:
+    root = SpoolRoot(tmp_path / "spool")
+
+    writer = SpoolWriter.create(root, meta_for_tests())
+
+    (folder,) = root.writer_folders()
+    meta = load_meta(folder.meta)
+    assert (meta.run_id, meta.writer_id, meta.pid) == ("run-1", WRITER_ID, os.getpid())
+    assert folder.reserve.stat().st_blocks * 512 >= 64 * 1024
+    assert [segment.first_seq for segment in folder.segments()] == [1]
+    assert is_locked(folder.lock)
+    assert writer_state(folder, meta) is WriterState.LIVE
+    writer.close()
+
+
+def test_a_writer_id_is_used_only_once(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+
+    with pytest.raises(FileExistsError):
+        writer_in(tmp_path)
+
+    writer.log_metric(b"x", 1.0, 0, NOW_US)
+    assert len(read_strictly(writer.folder)) == 1
+    writer.close()
+
+
+def test_a_failed_creation_leaves_nothing_behind(tmp_path: Path) -> None:
+    disk = FailingDisk()
+
+    def refuse_segments(path: Path) -> None:
+        raise OSError(28, "full")
+
+    disk.fail_open = refuse_segments
+
+    with pytest.raises(OSError, match="full"):
+        writer_in(tmp_path, files=disk.files)
+
+    assert list((tmp_path / "spool" / "run-1").iterdir()) == []
+
+
+def test_closing_lets_go_of_the_lock_and_the_reserve(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+    writer.log_metric(b"x", 1.0, 0, NOW_US)
+
+    writer.close()
+    writer.close()
+
+    assert not is_locked(writer.folder.lock)
+    assert not writer.folder.reserve.exists()
+    assert len(read_strictly(writer.folder)) == 1
+    with pytest.raises(SpoolClosed):
+        writer.log_metric(b"x", 1.0, 0, NOW_US)
+    with pytest.raises(SpoolClosed):
+        writer.log_event(Event("x", NOW_US, {}))
+    assert writer.next_seq == 2
+
+
+@pytest.mark.parametrize("level", ["os", "fsync"])
+def test_segments_rotate_at_their_size_and_stay_dense(tmp_path: Path, level: Any) -> None:
+    writer = writer_in(tmp_path, segment_bytes_max=4096, durability=level)
+
+    for i in range(500):
+        writer.log_metric(b"loss", float(i), i, NOW_US)
+    writer.close()
+
+    segments = writer.folder.segments()
+    assert len(segments) > 5
+    assert all(4096 <= s.path.stat().st_size < 4200 for s in segments[:-1])
+    assert [r.step for r in read_strictly(writer.folder)] == list(range(500))
+
+
+def test_a_segment_that_cannot_be_opened_lets_the_old_one_grow(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, segment_bytes_max=4096, files=disk.files)
+
+    def refuse_open(path: Path) -> None:
+        raise OSError(24, "too many open files")
+
+    disk.fail_open = refuse_open
+    for i in range(500):
+        writer.log_metric(b"loss", float(i), i, NOW_US)
+
+    assert writer.faults > 0
+    assert writer.dropped == 0
+    assert [r.step for r in read_strictly(writer.folder)] == list(range(500))
+    writer.close()
+
+
+def test_every_record_is_synced_at_level_fsync(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, files=disk.files, durability="fsync")
+    before = len(disk.synced)
+
+    for i in range(5):
+        writer.log_metric(b"loss", 1.0, i, NOW_US)
+
+    assert len(disk.synced) == before + 5
+    writer.close()
+
+
+def test_records_are_synced_in_the_background_and_an_idle_writer_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, files=disk.files)
+
+    def wait_for_syncs(n: int) -> None:
+        deadline = time.monotonic() + 10
+        while len(disk.synced) < n and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(disk.synced) == n
+
+    wait_for_syncs(1)  # the header
+    time.sleep(1.5)  # long enough for the thread to fall asleep
+    assert len(disk.synced) == 1
+    writer.log_metric(b"loss", 1.0, 0, NOW_US)
+    wait_for_syncs(2)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda w: w.log_metric(b"x", "no number", 0, NOW_US), struct.error),
+        (lambda w: w.log_metric(b"x", 1.0, 2**63, NOW_US), struct.error),
+        (lambda w: w.log_metric("x", 1.0, 0, NOW_US), TypeError),
+        (lambda w: w.log_metrics(b"a\0b", 2, [1.0], 0, NOW_US), struct.error),
+        (
+            lambda w: w.log_event(Event("x", 0, {"text": "a" * RECORD_BYTES_MAX})),
+            PayloadTooLarge,
+        ),
+    ],
+)
+def test_a_wrong_argument_raises_and_uses_no_number(
+    tmp_path: Path, call: Any, error: type[Exception]
+) -> None:
+    writer = writer_in(tmp_path)
+
+    with pytest.raises(error):
+        call(writer)
+    writer.log_metric(b"x", math.pi, 0, NOW_US)
+
+    (record,) = read_strictly(writer.folder)
+    assert record.seq == 1
+    assert (writer.faults, writer.dropped) == (0, 0)
+    writer.close()
+
+
+def test_eight_threads_leave_a_dense_sequence(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path, segment_bytes_max=1024 * 1024)
+
+    def log(thread: int) -> None:
+        for i in range(10_000):
+            writer.log_metric(b"t%d" % thread, float(thread), i, NOW_US)
+
+    threads = [threading.Thread(target=log, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+
+    records = read_strictly(writer.folder)
+    assert len(records) == 80_000
+    for n in range(8):
+        assert [r.step for r in records if r.values[0] == n] == list(range(10_000))
+
+
+def test_a_log_call_inside_a_log_call_is_written_after_it(tmp_path: Path) -> None:
+    """The nested calls come out of the write itself, as those of a signal handler do."""
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, files=disk.files)
+    predicted: list[int] = []
+
+    def interrupt(fd: int, data: bytes) -> None:
+        disk.fail_write = lambda fd, data: None
+        predicted.append(writer.log_event(Event("nested", NOW_US, {})))
+        for step in range(2000):
+            writer.log_metric(b"nested", 2.0, step, NOW_US)
+
+    disk.fail_write = interrupt
+    writer.log_metric(b"outer", 1.0, 0, NOW_US)
+
+    records = read_strictly(writer.folder)
+    assert records[0].keys == ["outer"]
+    assert (predicted, records[1].seq) == ([2], 2)
+    assert [r.step for r in records[2:]] == list(range(2000))
+    writer.close()
+
+
+def test_closing_inside_a_log_call_comes_after_it(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, files=disk.files)
+
+    def interrupt(fd: int, data: bytes) -> None:
+        disk.fail_write = lambda fd, data: None
+        writer.close()
+
+    disk.fail_write = interrupt
+    writer.log_metric(b"outer", 1.0, 0, NOW_US)
+
+    assert len(read_strictly(writer.folder)) == 1
+    deadline = time.monotonic() + 5
+    while is_locked(writer.folder.lock) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_locked(writer.folder.lock)
+
+
+@pytest.mark.parametrize("written", ["nothing", "half", "all"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TimeoutError()])
+def test_an_exception_out_of_a_handler_leaves_whole_records_only(
+    tmp_path: Path, written: str, error: BaseException
+) -> None:
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, files=disk.files)
+    writer.log_metric(b"x", 1.0, 0, NOW_US)
+
+    def interrupt(fd: int, data: bytes) -> int | None:
+        disk.fail_write = lambda fd, data: None
+        os.write(fd, data[: {"nothing": 0, "half": len(data) // 2, "all": len(data)}[written]])
+        raise error
+
+    disk.fail_write = interrupt
+    with pytest.raises(type(error)):
+        writer.log_metric(b"x", 1.0, 1, NOW_US)
+    writer.log_metric(b"x", 1.0, 2, NOW_US)
+
+    steps = [record.step for record in read_strictly(writer.folder)]
+    assert steps == ([0, 1, 2] if written == "all" else [0, 2])
+    assert writer.faults == 0
+    writer.close()
+
+
+def test_real_signals_in_the_middle_of_log_calls_neither_block_nor_tear(tmp_path: Path) -> None:
+    """A timer fires about every 0.2 ms; its handler logs, and every tenth one raises."""
+    writer = writer_in(tmp_path)
+    fired = 0
+
+    class Interrupted(Exception):
+        pass
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal fired
+        fired += 1
+        writer.log_metric(b"handler", 0.0, fired, NOW_US)
+        if fired % 10 == 0:
+            raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, handle)
+    interrupted = 0
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            try:
+                for step in range(100):
+                    writer.log_metric(b"main", 1.0, step, NOW_US)
+            except Interrupted:
+                interrupted += 1
+    except Interrupted:
+        interrupted += 1
+    finally:
+        while True:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
+                break
+            except Interrupted:
+                continue
+
+    writer.log_metric(b"main", 1.0, -1, NOW_US)
+    records = read_strictly(writer.folder)
+    assert fired > 100
+    assert interrupted > 10
+    from_handler = sorted(record.step for record in records if record.keys == ["handler"])
+    assert from_handler == list(range(1, fired + 1))
+    assert records[-1].step == -1
+    assert (writer.faults, writer.dropped) == (0, 0)
+    writer.close()
+
+
+def test_a_forked_child_lets_the_parents_writer_alone(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+    writer.log_metric(b"x", 1.0, 0, NOW_US)
+
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            writer.log_metric(b"x", 1.0, 99, NOW_US)
+        except SpoolClosed:
+            writer.close()
+            child = SpoolWriter.create(
+                SpoolRoot(tmp_path / "spool"), meta_for_tests(run_id="child")
+            )
+            child.log_metric(b"x", 1.0, 5, NOW_US)
+            child.close()
+            status = 0
+        finally:
+            os._exit(status)
+    _, wait_status = os.waitpid(pid, 0)
+
+    assert os.waitstatus_to_exitcode(wait_status) == 0
+    assert is_locked(writer.folder.lock)
+    writer.log_metric(b"x", 1.0, 1, NOW_US)
+    assert [r.step for r in read_strictly(writer.folder)] == [0, 1]
+    of_child = SpoolRoot(tmp_path / "spool").writer_folder("child", WRITER_ID)
+    assert [r.step for r in read_strictly(of_child)] == [5]
+    writer.close()
+
+
+def test_a_child_that_outlives_its_parent_does_not_keep_the_parents_lock(tmp_path: Path) -> None:
+    ready, done = os.pipe(), os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        writer_in(tmp_path)
+        if os.fork() == 0:
+            os.write(ready[1], b"!")
+            os.close(done[1])
+            os.read(done[0], 1)
+        os._exit(0)
+    os.waitpid(parent, 0)
+    os.read(ready[0], 1)
+
+    (folder,) = SpoolRoot(tmp_path / "spool").writer_folders()
+    state = writer_state(folder, load_meta(folder.meta))
+    os.close(done[1])
+
+    assert state is WriterState.DEAD
+
+
+def test_forks_while_other_threads_log_find_no_lock_held(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+    stop = threading.Event()
+
+    def log() -> None:
+        step = 0
+        while not stop.is_set():
+            writer.log_metric(b"x", 1.0, step, NOW_US)
+            step += 1
+
+    thread = threading.Thread(target=log)
+    thread.start()
+    codes = []
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(5)
+            code = 1
+            try:
+                writer.log_metric(b"x", 1.0, 0, NOW_US)
+            except SpoolClosed:
+                writer.flush_to_disk()
+                writer.close()
+                code = 0
+            finally:
+                os._exit(code)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    stop.set()
+    thread.join()
+
+    assert codes == [0] * 20
+    read_strictly(writer.folder)
+    writer.close()
+
+
+def test_acks_are_seen_by_the_writer(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+    assert writer.acked_seq() == 1
+
+    write_ack(writer.folder.acks, next_seq=7, destination=1)
+    assert writer.acked_seq() == 7
+    write_ack(writer.folder.acks, next_seq=9, destination=1)
+    assert writer.acked_seq() == 9
+    writer.close()
+    assert writer.acked_seq() == 9
+
+
+def test_the_doorbell_wakes_a_listener_and_never_waits(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+    bell = SpoolRoot(tmp_path / "spool").doorbell
+    assert not writer.ring_doorbell()
+    os.mkfifo(bell)
+    assert not writer.ring_doorbell()
+
+    fd = os.open(bell, os.O_RDONLY | os.O_NONBLOCK)
+    assert all(writer.ring_doorbell() for _ in range(70_000 // 100))
+    assert os.read(fd, 1) == b"!"
+    os.close(fd)
+    assert not writer.ring_doorbell()
+    writer.close()
+
+
+def test_a_doorbell_that_is_a_file_is_not_written_to(tmp_path: Path) -> None:
+    writer = writer_in(tmp_path)
+    bell = SpoolRoot(tmp_path / "spool").doorbell
+    bell.write_bytes(b"")
+
+    assert not writer.ring_doorbell()
+
+    assert bell.read_bytes() == b""
+    writer.close()
+
+
+def test_a_folder_knows_its_segments_among_junk(tmp_path: Path) -> None:
+    folder = WriterFolder(tmp_path)
+    for name in ("000000000000000a.seg", "0000000000000001.seg", "0000000000000001.rewriting"):
+        (tmp_path / name).touch()
+    (tmp_path / "0000000000000001.seg.abandoned-1").touch()
+
+    assert [segment.first_seq for segment in folder.segments()] == [1, 10]
