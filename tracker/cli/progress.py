@@ -13,9 +13,8 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 @contextmanager
 def progress_on_stderr(verb: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
     console = Console(stderr=True)
     if not console.is_terminal:
