@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from tracker.config import ClientSettings
+from tracker.notices import notices
 
 # A helper leaves when it has been idle; it is looked for again with the next run, but
 # not with each of a hundred short ones.
@@ -46,4 +47,21 @@ class Hosting:
 
 
 def _start(settings: ClientSettings) -> None:
-    del settings
+    from tracker.spool.folder import SpoolRoot
+
+    root = SpoolRoot(settings.spool_dir)
+    try:
+        if settings.shipper == "thread":
+            from tracker.shipper.thread import ensure_thread
+
+            ensure_thread(root, api_key=settings.api_key)
+        else:
+            from tracker.shipper.start import ensure_running
+
+            ensure_running(root)
+    except OSError as error:
+        notices.warn_once(
+            "shipper",
+            f"no shipper could be started ({error}); the data stays in the spool, "
+            "send it with: tracker sync",
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from typing import Final
 
 from tracker.spool.folder import SpoolRoot
@@ -14,7 +13,7 @@ from tracker.spool.locks import is_locked
 _LOG_BYTES_MAX: Final = 1024 * 1024
 
 
-def ensure_running(root: SpoolRoot, environment: Mapping[str, str]) -> None:
+def ensure_running(root: SpoolRoot) -> None:
     """Start a helper unless one runs. Raises OSError if no process can be started."""
     root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if is_locked(root.helper_lock):
@@ -24,7 +23,6 @@ def ensure_running(root: SpoolRoot, environment: Mapping[str, str]) -> None:
     with log.open("wb" if is_long else "ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tracker.shipper.helper", "--spool", str(root.path)],
-            env=dict(environment),
             cwd="/" if os.name == "posix" else None,
             stdin=subprocess.DEVNULL,
             stdout=output,
