@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 from urllib.parse import quote
 
@@ -28,6 +30,16 @@ RETRY_FOR_S: Final = 10.0
 HEALTH_TIMEOUT_S: Final = 2.0
 # Well below local_server.IDLE_EXIT_S.
 LOCAL_LOOK_INTERVAL_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProbe:
+    """`clock_ahead_s`: how far this machine's clock is ahead of the server's, ± 0.5 s."""
+
+    uri: str
+    version: str
+    latency_s: float
+    clock_ahead_s: float
 
 
 class AsyncClient:
@@ -324,6 +336,20 @@ class AsyncClient:
 
     async def version(self) -> str:
         return str((await self._read("/version"))["version"])
+
+    async def probe(self) -> ServerProbe:
+        """How well the server answers, measured with one request on an open connection."""
+        transport = await self._opened()
+        await transport.json(Query("GET", "/version", is_read=True))
+        start = time.perf_counter()
+        async with transport.answer(Query("GET", "/version", is_read=True)) as response:
+            answer = await transport.decoded(response)
+            latency_s = time.perf_counter() - start
+            date = response.headers.get("Date")
+        # The header has whole seconds, so half a second is the best guess for the rest.
+        here = time.time() - latency_s / 2
+        server = parsedate_to_datetime(date).timestamp() + 0.5 if date else here
+        return ServerProbe(transport.uri, str(answer["version"]), latency_s, here - server)
 
     # -- requests ---------------------------------------------------------------------
 

@@ -262,3 +262,4 @@ class Client:
     is_healthy = _waiting(AsyncClient.is_healthy)
     ready = _waiting(AsyncClient.ready)
     version = _waiting(AsyncClient.version)
+    probe = _waiting(AsyncClient.probe)

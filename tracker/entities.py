@@ -225,7 +225,14 @@ class RunRecord:
 
     def to_dictionary(self) -> dict[str, Any]:
         """Plain dicts and lists, as MLflow's Run.to_dictionary gives them and more."""
-        return asdict(self)
+        return {
+            "info": asdict(self.info),
+            "data": asdict(self.data),
+            "conflicts": list(map(asdict, self.conflicts)),
+            "writers": list(map(asdict, self.writers)),
+            "dropped": self.dropped,
+            "position": self.position,
+        }
 
 
 def _float_or_none(value: float | str | None) -> float | None:

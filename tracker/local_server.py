@@ -46,6 +46,11 @@ def find(home: Path) -> str | None:
     return uri if _is_alive(pid) and answers_health(uri) else None
 
 
+def missing_modules() -> list[str]:
+    """What must be installed before a server can run on this machine."""
+    return [name for name in _SERVER_MODULES if importlib.util.find_spec(name) is None]
+
+
 def answers_health(uri: str) -> bool:
     parts = urlsplit(uri)
     connection = http.client.HTTPConnection(
@@ -61,7 +66,7 @@ def answers_health(uri: str) -> bool:
 
 
 def _start(home: Path) -> str:
-    missing = [name for name in _SERVER_MODULES if importlib.util.find_spec(name) is None]
+    missing = missing_modules()
     if missing:
         raise LocalServerMissing(
             "the destination is 'local', and a query of local data needs a server on this "

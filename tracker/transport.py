@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -171,8 +172,9 @@ class _ConnectionErrors:
 
 def _reason(error: BaseException) -> str:
     os_error = getattr(error, "os_error", None)
-    strerror = getattr(os_error, "strerror", None)
-    return str(strerror or error or type(error).__name__)
+    if isinstance(os_error, OSError) and (os_error.errno or 0) > 0:
+        return os.strerror(os_error.errno or 0)
+    return str(os_error or error or type(error).__name__)
 
 
 def _may_repeat(query: Query, error: QueryFailed) -> bool:

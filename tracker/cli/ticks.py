@@ -21,10 +21,12 @@ def linear_ticks(low: float, high: float, *, count: int) -> Ticks:
     ticks = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     exponent = math.floor(math.log10(max(abs(low), abs(high))))
     if exponent >= 6 or exponent < -4:
-        digits = max(0, exponent - math.floor(math.log10(step)))
+        digits = 0
+        while digits < 12 and any(_is_off(tick, f"{tick:.{digits}e}", step) for tick in ticks):
+            digits += 1
         return [(tick, f"{tick:.{digits}e}" if tick else "0") for tick in ticks]
     decimals = 0
-    while decimals < 12 and abs(round(step, decimals) - step) > step * 1e-6:
+    while decimals < 12 and _is_off(step, f"{step:.{decimals}f}", step):
         decimals += 1
     return [(tick, f"{tick:.{decimals}f}") for tick in ticks]
 
@@ -62,6 +64,10 @@ def step_label(step: int) -> str:
         if abs(step) >= size:
             return f"{step / size:.6g}{unit}"
     return str(step)
+
+
+def _is_off(value: float, text: str, step: float) -> bool:
+    return abs(float(text) - value) > step * 1e-6
 
 
 def _nice_step(rough: float) -> float:
