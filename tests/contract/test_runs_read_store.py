@@ -29,7 +29,15 @@ from projections.search.errors import InvalidQuery
 from projections.search.printer import print_filter, print_order
 from tests.support.run_tables import ExperimentRow, MetricRow, RunRow, RunTables
 from tests.support.search_reference import World, holds, in_order
-from tests.support.search_strategies import EXPERIMENTS, NOW_US, expressions, orders, stores
+from tests.support.search_strategies import (
+    EXPERIMENTS,
+    NOW_US,
+    expressions,
+    orders,
+    predicates,
+    stores,
+    walked_orders,
+)
 
 T = TypeVar("T")
 LIVE = frozenset({"run0", "run2"})
@@ -140,14 +148,16 @@ def test_pages_cover_every_match_once_in_the_reference_order(
 
 
 @_settings
-@given(stores(), orders)
+@given(stores(12), walked_orders, predicates)
 def test_walks_along_an_index_give_the_reference_order_too(
-    rows: list[RunRow], terms: list[ast.OrderTerm]
+    rows: list[RunRow], terms: list[ast.OrderTerm], predicate: ast.Expression
 ) -> None:
-    """Small stores are driven; a page smaller than the store, without filter, is walked."""
+    """Small stores are driven; a page smaller than the store, with few misses, is walked."""
 
     async def ask(store: RunsReadStore) -> None:
         runs = await everything(store)
+        world = world_of(runs)
+        runs = [run for run in runs if not holds(predicate, run, world)]
         for experiment_ids in ((), ("0",), ("0", "1")):
             for view in (ViewType.ALL, ViewType.ACTIVE_ONLY):
                 inside = [
@@ -158,12 +168,13 @@ def test_walks_along_an_index_give_the_reference_order_too(
                 ]
                 search = RunSearch(
                     experiment_ids=experiment_ids,
+                    filter=print_filter(ast.Not(predicate)),
                     order_by=[print_order(term) for term in terms],
                     view=view,
                     max_results=1,
                     live_run_ids=LIVE,
                 )
-                expected = in_order(inside, terms, world_of(runs))
+                expected = in_order(inside, terms, world)
                 assert await paged(store, search) == [run.run_id for run in expected]
 
     with_store(rows, ask)

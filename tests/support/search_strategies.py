@@ -10,7 +10,7 @@ from projections.search import ast
 from projections.search.ast import Comparison, Matching, Summary
 from tests.support.run_tables import MetricRow, RunRow
 
-KEYS = ("loss", "a.min", "val loss", "ключ", "it's `x`", "never logged")
+KEYS = ("loss", "a.min", "it's `ключ`", "never logged")
 TEXTS = (
     "",
     "a",
@@ -207,6 +207,21 @@ _ordered = st.one_of(
     _number_attributes,
     st.sampled_from(("duration", "is_child")).map(ast.Attribute),
     _text_attributes,
+)
+# Orders that an index has, and so may be walked.
+walked_orders = st.builds(
+    lambda first, rest: [first, *(term for term in rest if term.field != first.field)],
+    st.builds(
+        ast.OrderTerm,
+        st.one_of(
+            st.builds(ast.Metric, st.sampled_from(KEYS[:2])),
+            st.builds(ast.Param, st.sampled_from(KEYS[:2])),
+            st.builds(ast.Tag, st.sampled_from(KEYS[:2])),
+            st.just(ast.Attribute("start_time")),
+        ),
+        st.booleans(),
+    ),
+    st.lists(st.builds(ast.OrderTerm, _ordered, st.booleans()), max_size=1),
 )
 orders = st.lists(
     st.builds(ast.OrderTerm, _ordered, st.booleans()), max_size=3, unique_by=lambda t: t.field
