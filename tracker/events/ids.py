@@ -7,7 +7,6 @@ the same experiment mean the same experiment.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import Final, NewType
@@ -43,6 +42,8 @@ def experiment_id_for(name: str, *, salt: int = 0) -> ExperimentId:
     """
     if name == DEFAULT_EXPERIMENT_NAME and salt == 0:
         return DEFAULT_EXPERIMENT_ID
+    import hashlib  # loads OpenSSL, which an import of the SDK should not wait for
+
     digest = hashlib.sha256(f"{salt}\0{name}".encode()).digest()
     return ExperimentId(str(10**14 + int.from_bytes(digest[:8], "big") % (9 * 10**14)))
 

@@ -12,7 +12,6 @@ ever rises within one destination, and a slot torn by both is caught by its chec
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 from dataclasses import dataclass
@@ -39,6 +38,8 @@ NO_ACK: Final = Ack()
 
 
 def destination_hash(uri: str) -> int:
+    import hashlib  # loads OpenSSL, which an import of the SDK should not wait for
+
     return int.from_bytes(hashlib.sha256(uri.encode()).digest()[:8], "little")
 
 

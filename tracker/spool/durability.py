@@ -13,7 +13,6 @@ same sequence numbers.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -26,7 +25,6 @@ UNSYNCED_BYTES_MAX: Final = 1024 * 1024
 # Training that logs at least once a second never pays for waking the thread.
 _QUIET_ROUNDS_BEFORE_SLEEP: Final = 5
 
-_LOG: Final = logging.getLogger("tracker.spool")
 
 
 class Syncable(Protocol):
@@ -119,7 +117,9 @@ def show(notices: Iterable[str]) -> None:
     Only where no lock of a writer is held: a logging handler may itself log a metric.
     """
     for notice in notices:
-        _LOG.warning(notice)
+        import logging  # costs 4 ms of every import of the SDK otherwise
+
+        logging.getLogger("tracker.spool").warning(notice)
 
 
 _of_process: dict[int, Durability] = {}

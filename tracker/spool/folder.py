@@ -11,7 +11,6 @@ while it is listed. Nothing here reads a file's content.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -121,6 +120,8 @@ def run_folder_name(run_id: str) -> str:
         return WORKSPACE_FOLDER_NAME
     if len(run_id) <= _RUN_FOLDER_CHARACTERS_MAX:
         return run_id
+    import hashlib  # loads OpenSSL, which an import of the SDK should not wait for
+
     digest = hashlib.sha256(run_id.encode()).hexdigest()[:32]
     return f"{run_id[: _RUN_FOLDER_CHARACTERS_MAX - 33]}-{digest}"
 
