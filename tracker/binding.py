@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tracker import config
 from tracker.events import limits
@@ -12,8 +12,7 @@ from tracker.events.ids import DEFAULT_EXPERIMENT_NAME, experiment_id_for
 _EXPERIMENT_ID_CHARACTERS_MAX = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """An experiment by name, by id, or by neither (then it is Default)."""
 
     name: str | None = None

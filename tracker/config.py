@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
 from tracker import project_file
 from tracker.errors import InvalidSetting
@@ -50,8 +49,7 @@ _RANK_NAMES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
+class ClientSettings(NamedTuple):
     home: Path
     spool_dir: Path
     workspace: str

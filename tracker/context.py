@@ -14,19 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tracker import config, git_state, masking
+from tracker import config, git_state, masking, tag_names
 from tracker.spool.machine import host_name
-
-USER: Final = "mlflow.user"
-SOURCE_NAME: Final = "mlflow.source.name"
-SOURCE_TYPE: Final = "mlflow.source.type"
-GIT_COMMIT: Final = "mlflow.source.git.commit"
-GIT_BRANCH: Final = "mlflow.source.git.branch"
-GIT_REPO_URL: Final = "mlflow.source.git.repoURL"
-GIT_DIRTY: Final = "mlflow.source.git.dirty"
-RUN_NAME: Final = "mlflow.runName"
-PARENT_RUN_ID: Final = "mlflow.parentRunId"
-NOTE: Final = "mlflow.note.content"
 
 # A command line can hold a whole program (python -c); what follows adds nothing.
 _COMMAND_CHARACTERS_MAX: Final = 4096
@@ -47,20 +36,20 @@ def context_tags() -> dict[str, str]:
 def _capture() -> dict[str, str]:
     name, kind = _source()
     tags = {
-        USER: config.user_name(),
-        SOURCE_NAME: name,
-        SOURCE_TYPE: kind,
-        "tracker.host": host_name(),
-        "tracker.command": _command(sys.orig_argv),
-        "tracker.python": ".".join(map(str, sys.version_info[:3])),
-        "tracker.pid": str(os.getpid()),
+        tag_names.USER: config.user_name(),
+        tag_names.SOURCE_NAME: name,
+        tag_names.SOURCE_TYPE: kind,
+        tag_names.HOST: host_name(),
+        tag_names.COMMAND: _command(sys.orig_argv),
+        tag_names.PYTHON: ".".join(map(str, sys.version_info[:3])),
+        tag_names.PID: str(os.getpid()),
     }
     checkout = git_state.find(_source_folder(name))
     if checkout is not None:
         found = {
-            GIT_COMMIT: checkout.commit,
-            GIT_BRANCH: checkout.branch,
-            GIT_REPO_URL: checkout.remote_url,
+            tag_names.GIT_COMMIT: checkout.commit,
+            tag_names.GIT_BRANCH: checkout.branch,
+            tag_names.GIT_REPO_URL: checkout.remote_url,
         }
         tags.update({key: value for key, value in found.items() if value})
     return {key: _encodable(value) for key, value in tags.items()}
@@ -131,7 +120,7 @@ class DirtyFlag:
         is_dirty = checkout and git_state.is_dirty(checkout.root, timeout_s=_DIRTY_TIMEOUT_S)
         with self._lock:
             if is_dirty is not None:
-                self._tags = {GIT_DIRTY: str(is_dirty).lower()}
+                self._tags = {tag_names.GIT_DIRTY: str(is_dirty).lower()}
             listeners, self._listeners = self._listeners, []
             if self._tags:
                 for listener in listeners:

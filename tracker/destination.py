@@ -9,8 +9,7 @@ spool folder picks it up. A destination is never contacted here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from tracker import config, project_file
 from tracker.errors import InvalidUri
@@ -18,8 +17,7 @@ from tracker.errors import InvalidUri
 LOCAL: Final = "local"
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     uri: str
     source: str  # which link of the chain said so
 
@@ -28,8 +26,7 @@ class Destination:
         return self.uri == LOCAL
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One link of the chain, for `tracker doctor`: what it says and whether it won."""
 
     source: str

@@ -6,7 +6,7 @@ Several runs that end together (at exit) share one wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tracker import delivery, notices
 from tracker.config import ClientSettings
@@ -18,8 +18,7 @@ from tracker.run import Run
 from tracker.starting import given
 
 
-@dataclass(frozen=True, slots=True)
-class _Closing:
+class _Closing(NamedTuple):
     run: Run
     writer: Writer
     was_owner: bool

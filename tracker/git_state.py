@@ -8,21 +8,19 @@ git, so it belongs into a background thread.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _REF_BYTES_MAX: Final = 4096
 _CONFIG_BYTES_MAX: Final = 1024 * 1024
 _PACKED_REFS_BYTES_MAX: Final = 64 * 1024 * 1024
 _SYMBOLIC_REFS_MAX: Final = 5
 
-_OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_SECTION = re.compile(r'\[\s*remote\s+"(.*)"\s*\]')
+_OBJECT_ID: Final = r"[0-9a-f]{40}(?:[0-9a-f]{24})?"
+_SECTION: Final = r'\[\s*remote\s+"(.*)"\s*\]'
 
 
-@dataclass(frozen=True, slots=True)
-class Checkout:
+class Checkout(NamedTuple):
     root: Path  # the working tree
     commit: str | None
     branch: str | None  # None when HEAD is detached
@@ -97,7 +95,7 @@ def _read(root: Path, git_dir: Path) -> Checkout:
     commit = content.strip() if content else ""
     return Checkout(
         root=root,
-        commit=commit if _OBJECT_ID.fullmatch(commit) else None,
+        commit=commit if re.fullmatch(_OBJECT_ID, commit) else None,
         branch=branch,
         remote_url=_remote_url(common_dir),
     )
@@ -125,7 +123,7 @@ def _remote_url(common_dir: Path) -> str | None:
     for line in (_text(common_dir / "config", _CONFIG_BYTES_MAX) or "").splitlines():
         line = line.strip()
         if line.startswith("["):
-            section = _SECTION.match(line)
+            section = re.match(_SECTION, line)
             remote = section[1] if section else None
         elif remote is not None:
             name, _, value = line.partition("=")

@@ -13,7 +13,7 @@ others are further writers. The rules, first match wins:
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tracker import config
 from tracker.events.errors import InvalidEvent
@@ -21,8 +21,7 @@ from tracker.events.ids import RunId, is_run_id, new_run_id
 from tracker.spool.machine import host_name
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     run_id: RunId
     is_owner: bool
     is_new: bool  # nobody else can have started the run

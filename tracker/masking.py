@@ -13,19 +13,17 @@ from typing import Final
 
 MASK: Final = "***"
 
+# Patterns are compiled when the first run starts: an import should not pay for them.
 _NAME = (
     r"(?:[A-Za-z0-9]+[-_.])*"
     r"(?:api[-_]?key|access[-_]?key|private[-_]?key|secret[-_]?key|auth[-_]?key|token|"
     r"secret|passwords?|passwd|passphrase|pwd|credentials?|authorization|bearer)"
     r"(?:[-_](?:id|value))?"
 )
-_NAMED_VALUE = re.compile(
-    rf"""(?<![A-Za-z0-9])({_NAME}["']?\s*[=:]\s*["']?)(?:bearer\s+)?([^\s"',;&}}\]]+)""",
-    re.IGNORECASE,
-)
-_SECRET_FLAG = re.compile(rf"--?{_NAME}", re.IGNORECASE)
-_URL_CREDENTIALS = re.compile(r"://[^/\s@]+@")
-_KNOWN_SHAPES = re.compile(
+_NAMED_VALUE = rf"""(?<![A-Za-z0-9])({_NAME}["']?\s*[=:]\s*["']?)(?:bearer\s+)?([^\s"',;&}}\]]+)"""
+_SECRET_FLAG = rf"--?{_NAME}"
+_URL_CREDENTIALS = r"://[^/\s@]+@"
+_KNOWN_SHAPES = (
     r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|hf_\w{20,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abeprs]-[\w-]{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
 )
@@ -39,11 +37,11 @@ def mask_arguments(arguments: Sequence[str]) -> list[str]:
             masked.append(MASK)
         else:
             masked.append(mask_text(argument))
-        follows_secret_flag = bool(_SECRET_FLAG.fullmatch(argument))
+        follows_secret_flag = bool(re.fullmatch(_SECRET_FLAG, argument, re.IGNORECASE))
     return masked
 
 
 def mask_text(text: str) -> str:
-    text = _URL_CREDENTIALS.sub(f"://{MASK}@", text)
-    text = _NAMED_VALUE.sub(rf"\1{MASK}", text)
-    return _KNOWN_SHAPES.sub(MASK, text)
+    text = re.sub(_URL_CREDENTIALS, f"://{MASK}@", text)
+    text = re.sub(_NAMED_VALUE, rf"\1{MASK}", text, flags=re.IGNORECASE)
+    return re.sub(_KNOWN_SHAPES, MASK, text)

@@ -8,9 +8,8 @@ or parsed sets nothing either, as training must not fail for it; `tracker doctor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tracker.errors import InvalidSetting
 
@@ -21,8 +20,7 @@ KEYS: Final = ("uri", "experiment", "spool_dir", "mode")
 _FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectFile:
+class ProjectFile(NamedTuple):
     path: Path
     values: Mapping[str, str]
     problem: str | None = None  # why the file sets nothing

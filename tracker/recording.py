@@ -15,9 +15,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from tracker.events.ids import new_writer_id
 from tracker.events.types import Event, EventType, validate
@@ -32,8 +31,7 @@ LogMetric = Callable[[bytes, Any, Any, int], object]
 LogMetrics = Callable[[bytes, int, Any, Any, int], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What every writer of this process says about the run it records."""
 
     run_id: str  # empty for facts of the workspace

@@ -13,7 +13,7 @@ from time import time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from tracker import values
+from tracker import tag_names, values
 from tracker.errors import ParamChanged
 from tracker.events import limits
 from tracker.events.errors import InvalidEvent
@@ -32,8 +32,6 @@ _CACHED_KEYS_MAX: Final = 100_000
 _CACHED_KEY_SETS_MAX: Final = 1_000
 # Longer param values are remembered by their digest.
 _REMEMBERED_CHARACTERS_MAX: Final = 1_024
-
-RUN_NAME_TAG: Final = "mlflow.runName"
 
 
 class Run:
@@ -195,9 +193,9 @@ class Run:
         texts = {key: values.tag_text(key, tags[key]) for key in _mapping(tags, "tags")}
         for piece in values.chunks(texts):
             self.recording.log_event(EventType.TAGS_SET, {"tags": piece})
-        if RUN_NAME_TAG in texts:
-            self.recording.log_event(EventType.RUN_UPDATED, {"name": texts[RUN_NAME_TAG]})
-            self.name = texts[RUN_NAME_TAG]
+        if tag_names.RUN_NAME in texts:
+            self.recording.log_event(EventType.RUN_UPDATED, {"name": texts[tag_names.RUN_NAME]})
+            self.name = texts[tag_names.RUN_NAME]
         self.tags.update(texts)
 
     def delete_tag(self, key: str) -> None:

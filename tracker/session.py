@@ -9,9 +9,9 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tracker import config, context, delivery, ending, joining, starting
+from tracker import config, delivery, ending, joining, starting, tag_names
 from tracker.active import ActiveRuns
 from tracker.binding import Binding
 from tracker.delivery import Patience
@@ -23,6 +23,9 @@ from tracker.recording import Recording, Writer
 from tracker.run import Run
 from tracker.starting import Asked, given
 from tracker.unseen import UnseenWrites
+
+if TYPE_CHECKING:
+    from tracker.context import DirtyFlag
 
 # Runs of other processes that are logged to by run_id=; each holds one writer open.
 _JOINED_RUNS_MAX: Final = 128
@@ -37,7 +40,7 @@ class Session:
         self.active = ActiveRuns()
         self.chosen: Binding | None = None
         self._exits = Exits(self._end_all)
-        self._dirty_flag = context.DirtyFlag()
+        self._dirty_flag: DirtyFlag | None = None
         self._hosting = Hosting()
         self._patience = Patience()
         self._joined: OrderedDict[str, Run] = OrderedDict()
@@ -64,14 +67,21 @@ class Session:
         self._watch()
         plan = run.recording.plan
         self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
-        if run.is_owner and context.GIT_COMMIT in run.tags:
-            self._dirty_flag.tell(run.add_context)
+        if run.is_owner and tag_names.GIT_COMMIT in run.tags:
+            self._tell_whether_dirty(run)
         if asked.run_id is None and run.is_owner:
             # A run that the environment named is gone on with once, not with every start.
             config.forget(config.RUN_ID)
         self.active.push(run)
         self._hand_down()
         return run
+
+    def _tell_whether_dirty(self, run: Run) -> None:
+        from tracker.context import DirtyFlag
+
+        if self._dirty_flag is None:
+            self._dirty_flag = DirtyFlag()
+        self._dirty_flag.tell(run.add_context)
 
     # -- finding ------------------------------------------------------------------------
 
@@ -122,7 +132,7 @@ class Session:
         self, runs: Sequence[Run], outcome: Outcome, *, timeout_s: float | None = None
     ) -> None:
         to_end = [run for run in runs if not run.is_ended]
-        if any(run.is_owner for run in to_end):
+        if self._dirty_flag is not None and any(run.is_owner for run in to_end):
             self._dirty_flag.wait(_DIRTY_FLAG_WAIT_S)
         ending.take_down(
             to_end,
@@ -192,7 +202,7 @@ class Session:
     def _go_on_in_child(self) -> None:
         """After a fork: the parent's runs go on in the parent; here they are joined."""
         self._lock = threading.RLock()
-        self._dirty_flag = context.DirtyFlag()
+        self._dirty_flag = None
         self._hosting = Hosting()
         self._patience = Patience()
         self._unseen = UnseenWrites()

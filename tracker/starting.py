@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from tracker import config, context, joining, notices
+from tracker import config, joining, notices, tag_names
 from tracker.binding import Binding, binding_of
 from tracker.config import ClientSettings, Mode
 from tracker.destination import destination
@@ -31,8 +30,7 @@ from tracker.values import tag_text
 EndRun = Callable[[Run, Outcome], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """The arguments of start_run."""
 
     run_id: str | None = None
@@ -133,11 +131,13 @@ def _record_start(run: Run, part: Part, binding: Binding, *, is_named: bool) -> 
     # follows from the id.
     name = run.name if is_named or part.is_new or part.is_inherited else None
     about = {
-        context.USER: run.user_id,
-        context.RUN_NAME: name,
-        context.PARENT_RUN_ID: run.parent_run_id,
+        tag_names.USER: run.user_id,
+        tag_names.RUN_NAME: name,
+        tag_names.PARENT_RUN_ID: run.parent_run_id,
     }
     if run.recording.plan.mode != "disabled":
+        from tracker import context
+
         run.tags = {**context.context_tags(), **given(about), **run.tags}
     fact = {
         "experiment_name": binding.name,
@@ -175,7 +175,7 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 def _tags(asked: Asked) -> dict[str, str]:
     tags = {key: tag_text(key, value) for key, value in (asked.tags or {}).items()}
     if asked.description is not None:
-        tags[context.NOTE] = tag_text(context.NOTE, asked.description)
+        tags[tag_names.NOTE] = tag_text(tag_names.NOTE, asked.description)
     return tags
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from operator import index
 from typing import Any, Final
 
@@ -76,11 +75,7 @@ def step_value(step: Any) -> int:
 
 
 def time_us_of(timestamp: Any) -> int:
-    """Milliseconds since 1970 UTC, whole or not, or an aware datetime, in microseconds."""
-    if isinstance(timestamp, datetime):
-        if timestamp.tzinfo is None:
-            raise InvalidEvent("timestamp must not be a datetime without a time zone")
-        timestamp = timestamp.timestamp() * 1000
+    """Milliseconds since 1970 UTC, whole or not, in microseconds."""
     try:
         time_us = int(timestamp) * 1000 if _is_whole(timestamp) else round(timestamp * 1000)
     except (TypeError, ValueError, OverflowError):
