@@ -23,6 +23,7 @@ from tracker.refusals import LocalServerMissing
 START_TIMEOUT_S: Final = 10.0
 HEALTH_TIMEOUT_S: Final = 2.0
 IDLE_EXIT_S: Final = 60
+LOST_RACE_WAIT_S: Final = 2.0
 POLL_S: Final = 0.03
 # What `tracker[server]` brings; any of them missing means that the extra is.
 _SERVER_MODULES: Final = ("pydantic", "aiosqlite", "orjson", "numpy")
@@ -88,15 +89,22 @@ def _start(home: Path) -> str:
             env={**os.environ, "TRACKER_HOME": str(home)},
         )
     # Collects its exit code whenever it leaves, so that it does not stay as a zombie.
-    threading.Thread(target=process.wait, name="tracker-local-server", daemon=True).start()
+    has_left = threading.Event()
+
+    def wait() -> None:
+        process.wait()
+        has_left.set()
+
+    threading.Thread(target=wait, name="tracker-local-server", daemon=True).start()
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        # Before the exit code: a server that lost a race leaves because another one won.
         uri = find(home)
         if uri is not None:
             return uri
-        if process.poll() not in (None, 0):
-            break
+        if has_left.is_set():
+            # Perhaps because another one was started at the same time: it is about to answer.
+            deadline = min(deadline, time.monotonic() + LOST_RACE_WAIT_S)
+            has_left.clear()
         time.sleep(POLL_S)
     raise LocalServerMissing(
         f"no server could be started on this machine within {START_TIMEOUT_S:g} s: "
