@@ -8,12 +8,15 @@ closed, and its file removed, when the requests that began before have long ende
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
+from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import EventStore
 from ingest.verifying import Verification
 from projections.building import BuildProgress
@@ -61,13 +64,13 @@ class ReadSide:
 
     @property
     def runs(self) -> RunsReadStore:
-        store = self._serving["runs"][1]
-        assert isinstance(store, SqliteRunsReadStore)
-        return store
+        return cast(SqliteRunsReadStore, self._serving["runs"][1])
 
     @property
     def series(self) -> SeriesReadStore:
-        raise NotImplementedError
+        if "series" not in self._serving:
+            raise StoreUnavailable("this server has no metric series")
+        return cast(SeriesReadStore, self._serving["series"][1])
 
     async def wait_for(self, position: int, *, timeout_s: float) -> bool:
         return await self.runner.wait_for(position, timeout_s=timeout_s)
@@ -98,7 +101,8 @@ class ReadSide:
 
     async def start(self) -> None:
         for build in await self.runner.start():
-            self._serving[build.name] = (build, self._open(build))
+            if build.name == "runs" or importlib.util.find_spec("projections.series_queries"):
+                self._serving[build.name] = (build, self._open(build))
 
     async def aclose(self) -> None:
         if self.verification is not None:
@@ -111,13 +115,17 @@ class ReadSide:
             await store.aclose()
 
     def _open(self, build: Build) -> _Closable:
-        return SqliteRunsReadStore(build.path)
+        if build.name == "runs":
+            return SqliteRunsReadStore(build.path)
+        return open_series(build.path, self._store)
 
     async def _switched_in_thread(self, build: Build) -> None:
         future = asyncio.run_coroutine_threadsafe(self._switched(build), self._loop)
         await asyncio.wrap_future(future)
 
     async def _switched(self, build: Build) -> None:
+        if build.name not in self._serving:
+            return
         old_build, old_store = self._serving[build.name]
         self._serving[build.name] = (build, self._open(build))
         task = self._loop.create_task(self._retire(old_build, old_store))
@@ -130,6 +138,11 @@ class ReadSide:
         finally:
             await store.aclose()
             self._builds.remove(build.path)
+
+
+def open_series(path: Path, log: EventStore) -> _Closable:
+    queries = importlib.import_module("projections.series_queries")
+    return cast(_Closable, queries.SeriesQueries(path, log))
 
 
 @asynccontextmanager

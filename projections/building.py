@@ -32,7 +32,7 @@ class Building:
         self, kind: ProjectionKind, build: Build, reader: EventLogReader, progress: BuildProgress
     ) -> None:
         self.build = build
-        self.projection = kind.open(build.path)
+        self.projection = kind.open(build.path, reader)
         self.progress = progress
         self.position = 0
         self._reader = reader

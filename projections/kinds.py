@@ -7,17 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from projections.log import EventLogReader
 from projections.projection import Projection
 from projections.runs_store import RUNS_VERSION, RunsProjection
+from projections.series_projection import SERIES_VERSION, SeriesProjection
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectionKind:
-    """`open` opens or creates the file of one build, in the thread that will use it."""
+    """`open` opens or creates the file of one build, in the thread that will use it.
+
+    The log is the one that is folded: a projection may read what it folded before again.
+    """
 
     name: str
     version: int
-    open: Callable[[Path], Projection]
+    open: Callable[[Path, EventLogReader], Projection]
 
 
-KINDS: Final = (ProjectionKind("runs", RUNS_VERSION, RunsProjection),)
+KINDS: Final = (
+    ProjectionKind("runs", RUNS_VERSION, lambda path, log: RunsProjection(path)),
+    ProjectionKind("series", SERIES_VERSION, SeriesProjection),
+)

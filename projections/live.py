@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from projections.builds import Build
 from projections.dead_letters import DeadLetters
 from projections.kinds import ProjectionKind
+from projections.log import EventLogReader
 from projections.projection import (
     CheckpointMoved,
     DecodedBatch,
@@ -20,8 +21,14 @@ class LiveProjection:
     """`projection` is None for a build of an older version: it serves until it is replaced."""
 
     def __init__(
-        self, kind: ProjectionKind, build: Build, projection: Projection | None, position: int
+        self,
+        kind: ProjectionKind,
+        build: Build,
+        log: EventLogReader,
+        projection: Projection | None,
+        position: int,
     ) -> None:
+        self._log = log
         self.kind = kind
         self.build = build
         self.projection = projection
@@ -37,7 +44,7 @@ class LiveProjection:
         try:
             await self.projection.apply(group)
         except CheckpointMoved:
-            opened = self.kind.open(self.build.path)
+            opened = self.kind.open(self.build.path, self._log)
             await self.projection.aclose()
             self.projection = opened
             self.position = await opened.position()

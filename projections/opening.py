@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from projections.builds import Builds
 from projections.kinds import ProjectionKind
 from projections.live import LiveProjection
+from projections.log import EventLogReader
 from projections.projection import ProjectionStoreFailed
 
 logger = logging.getLogger(__name__)
 
 
 async def open_live(
-    builds: Builds, kinds: Sequence[ProjectionKind], *, head: int
+    builds: Builds, kinds: Sequence[ProjectionKind], log: EventLogReader
 ) -> list[LiveProjection]:
     """The serving build of every kind, after leftovers of crashed builds were removed.
 
@@ -24,11 +25,12 @@ async def open_live(
     or UnreadablePointer, with nothing left open.
     """
     builds.remove_leftovers()
+    head = (await log.head()).next_position - 1
     opened: list[LiveProjection] = []
     try:
         for kind in kinds:
-            live = await _go_on(builds, kind, head)
-            opened.append(live if live is not None else await _begin_anew(builds, kind))
+            live = await _go_on(builds, kind, log, head)
+            opened.append(live if live is not None else await _begin_anew(builds, kind, log))
     except BaseException:
         for live in opened:
             await live.aclose()
@@ -37,14 +39,16 @@ async def open_live(
     return opened
 
 
-async def _go_on(builds: Builds, kind: ProjectionKind, head: int) -> LiveProjection | None:
+async def _go_on(
+    builds: Builds, kind: ProjectionKind, log: EventLogReader, head: int
+) -> LiveProjection | None:
     build = builds.current(kind.name)
     if build is None:
         return None
     if build.version != kind.version:
-        return LiveProjection(kind, build, None, 0)
+        return LiveProjection(kind, build, log, None, 0)
     try:
-        projection = kind.open(build.path)
+        projection = kind.open(build.path, log)
     except ProjectionStoreFailed as error:
         logger.warning("%s is of no use and made anew: %s", build.path, error)
         return None
@@ -53,11 +57,11 @@ async def _go_on(builds: Builds, kind: ProjectionKind, head: int) -> LiveProject
         logger.warning("%s is ahead of the log (%d > %d); made anew", build.path, position, head)
         await projection.aclose()
         return None
-    return LiveProjection(kind, build, projection, position)
+    return LiveProjection(kind, build, log, projection, position)
 
 
-async def _begin_anew(builds: Builds, kind: ProjectionKind) -> LiveProjection:
+async def _begin_anew(builds: Builds, kind: ProjectionKind, log: EventLogReader) -> LiveProjection:
     build = builds.new(kind.name, version=kind.version)
-    projection = kind.open(build.path)
+    projection = kind.open(build.path, log)
     builds.switch(build)
-    return LiveProjection(kind, build, projection, 0)
+    return LiveProjection(kind, build, log, projection, 0)

@@ -43,7 +43,7 @@ async def rebuild(
     """Build one projection anew and let it serve. Nobody else may use the store meanwhile."""
     old = builds.current(kind.name)
     build = builds.new(kind.name, version=kind.version)
-    projection = kind.open(build.path)
+    projection = kind.open(build.path, log)
     try:
         await fold_into(projection, log, on_position=on_position)
     except BaseException:

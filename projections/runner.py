@@ -139,8 +139,7 @@ class ProjectionRunner:
         self._loop = asyncio.get_running_loop()
         answer = started.get_loop().call_soon_threadsafe
         try:
-            head = (await self._reader.head()).next_position - 1
-            for live in await open_live(self._builds, self._kinds, head=head):
+            for live in await open_live(self._builds, self._kinds, self._reader):
                 self._live[live.kind.name] = live
                 if live.projection is None:
                     self.rebuild(live.kind.name)
@@ -219,7 +218,7 @@ class ProjectionRunner:
         await self._on_switch(building.build)
         del self._building[name]
         self._live[name] = LiveProjection(
-            old.kind, building.build, building.projection, building.position
+            old.kind, building.build, self._reader, building.projection, building.position
         )
         building.progress.is_done = True
         await old.aclose()

@@ -63,7 +63,7 @@ async def verify_build(
             )
             return
         rebuilt_path = stack.enter_context(scratch(builds)) / build.path.name
-        projection = kind.open(rebuilt_path)
+        projection = kind.open(rebuilt_path, log)
 
         def on_position(done: int) -> None:
             on_progress(VerifyProgress(kind.name, done, max(position, done)))
