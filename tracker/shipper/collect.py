@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracker.events import wire
+from tracker.events.errors import TrackerError
 from tracker.events.types import Event
 from tracker.spool.chunks import Chunk, SpooledEvent
 from tracker.spool.inspection import rows_of
@@ -25,7 +26,20 @@ class Batch:
     lost: int
 
 
+class Unencodable(TrackerError):
+    """Something in a chunk has no form on the wire; a part of the chunk may be fine."""
+
+
 def batch_of(chunk: Chunk, *, run_id: str, writer_id: str, epoch: int) -> Batch:
+    """Regroup a chunk into columns and compress it. Raises Unencodable."""
+    try:
+        return _batch_of(chunk, run_id=run_id, writer_id=writer_id, epoch=epoch)
+    except (ValueError, OverflowError, RecursionError) as error:
+        # Text with lone surrogates, nesting without end, a range beyond 64 bits.
+        raise Unencodable(f"cannot be encoded: {error}") from None
+
+
+def _batch_of(chunk: Chunk, *, run_id: str, writer_id: str, epoch: int) -> Batch:
     first = chunk.first_seq
     frames: list[list[Any]] = []
     for group in chunk.metrics.values():
@@ -75,8 +89,11 @@ def refused_chunk(chunk: Chunk, reason: str, *, time_us: int) -> Chunk:
 
 def readable(chunk: Chunk) -> bytes:
     """A chunk as JSON lines, for the folder of what was refused."""
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(chunk))
-    return "".join(lines).encode(errors="backslashreplace")
+    try:
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(chunk))
+        return "".join(lines).encode(errors="backslashreplace")
+    except RecursionError:
+        return f"records from {chunk.first_seq} on, nested too deeply to be shown".encode()
 
 
 def _offsets(seqs: array[int], first: int) -> array[int]:

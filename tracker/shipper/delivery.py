@@ -26,7 +26,7 @@ from itertools import pairwise
 from typing import Final, TypeVar
 
 from tracker.shipper.backoff import Backoff
-from tracker.shipper.collect import batch_of, readable, refused_chunk
+from tracker.shipper.collect import Unencodable, batch_of, readable, refused_chunk
 from tracker.shipper.liveness import LOST, Ending, ProcessWatch
 from tracker.shipper.state import DeliveryState, DeliveryStatus
 from tracker.shipper.transmit import (
@@ -153,12 +153,16 @@ class Delivery:
 
     async def _send(self, chunk: Chunk) -> None:
         """Send a chunk until it is stored, wholly or with what is refused left out."""
-        batch = batch_of(
-            chunk,
-            run_id=self._meta.run_id,
-            writer_id=self._meta.writer_id,
-            epoch=self._meta.epoch,
-        )
+        try:
+            batch = batch_of(
+                chunk,
+                run_id=self._meta.run_id,
+                writer_id=self._meta.writer_id,
+                epoch=self._meta.epoch,
+            )
+        except Unencodable as refusal:
+            await self._narrow(chunk, str(refusal))
+            return
 
         async def send() -> int:
             async with self._slots:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-from tracker.events.limits import INT64_MAX, RECORD_BYTES_MAX
+from tracker.events.limits import INT64_MAX, INT64_MIN, RECORD_BYTES_MAX
 from tracker.events.types import Event
 from tracker.spool import framing
 from tracker.spool.chunks import Chunk, MetricRows, SpooledEvent
@@ -233,19 +233,32 @@ def _take_other(kind: int, n: int, payload: bytes, chunk: Chunk) -> bool:
         row = json.loads(payload)
         if kind == framing.KIND_EVENT and n == 1:
             event_type, version, time_us, data = row
+            if not _is_event(event_type, version, time_us, data):
+                return False
             chunk.events.append(
                 SpooledEvent(chunk.next_seq, Event(event_type, time_us, data, version))
             )
             return True
         if kind == framing.KIND_DROPPED and n >= 1:
             time_us, reason = row
+            if not (_is_int64(time_us) and isinstance(reason, str)):
+                return False
             before = chunk.next_seq, chunk.records_crc
             chunk.lose(width=n, time_us=time_us, reason=reason)
             chunk.next_seq, chunk.records_crc = before
             return True
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return False
     return False
+
+
+def _is_event(event_type: object, version: object, time_us: object, data: object) -> bool:
+    is_named = isinstance(event_type, str) and _is_int64(version)
+    return is_named and _is_int64(time_us) and isinstance(data, dict)
+
+
+def _is_int64(value: object) -> bool:
+    return type(value) is int and INT64_MIN <= value <= INT64_MAX
 
 
 def _find_record(data: bytes, *, least: int, most: int) -> tuple[int, int] | None:
