@@ -35,6 +35,7 @@ ROUTE_MODULES: Final = (
     "ingest.routes.experiments",
     "ingest.routes.runs",
     "ingest.routes.metrics",
+    "ingest.routes.admin",
 )
 
 

@@ -44,7 +44,7 @@ class AppendEvent(Request):
     type: str
     time_us: int
     data: dict[str, Any] = {}
-    version: int = 1
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
 
 
 class AppendRequest(Request):
@@ -55,8 +55,8 @@ class AppendRequest(Request):
 
     run_id: RunIdText | Literal[""]
     writer_id: WriterIdText
-    epoch: Annotated[int, Field(ge=1)] = 1
-    first_seq: Annotated[int, Field(ge=1)]
+    epoch: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
+    first_seq: Annotated[int, Field(ge=1, le=2**63 - 1)]
     events: Annotated[list[AppendEvent], Field(min_length=1)]
 
 

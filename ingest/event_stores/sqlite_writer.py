@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ingest.errors import ApiError, StoreUnavailable
+from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import AppendResult, WriterState
 from ingest.event_stores.group import ClientAppend, DecisionAppend, Group
 from ingest.event_stores.sqlite_state import CommittedState
@@ -148,10 +148,10 @@ class CommitThread:
     def _commit_all(self, pendings: Sequence[PendingAppend]) -> list[Settled]:
         try:
             return self._commit(pendings)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  # counted, and told to whoever waits for it
             self.statistics.failures += 1
             if len(pendings) == 1:
-                return [(pendings[0].future, _unavailable(error))]
+                return [(pendings[0].future, _told(error))]
         # One of them may be what does not fit; the others must not fail with it.
         settled: list[Settled] = []
         for pending in pendings:
@@ -159,7 +159,7 @@ class CommitThread:
         return settled
 
     def _commit(self, pendings: Sequence[PendingAppend]) -> list[Settled]:
-        """Decide and write a group in one transaction. Raises sqlite3.Error, nothing written."""
+        """Decide and write a group in one transaction. If it raises, nothing was written."""
         started = time.monotonic()
         group = self._state.begin_group()
         settled: list[Settled] = []
@@ -288,7 +288,10 @@ def _upsert_writers(connection: sqlite3.Connection, writers: Sequence[WriterStat
         done += chunk
 
 
-def _unavailable(error: sqlite3.Error) -> ApiError:
+def _told(error: Exception) -> Exception:
+    """A full disk or a failing one is the store's state; anything else is a bug, and a 500."""
+    if not isinstance(error, sqlite3.Error):
+        return error
     return StoreUnavailable(
         f"the event log cannot be written: {error}; nothing was stored, send it again",
         retry_after_s=1.0,
