@@ -50,14 +50,17 @@ class OpenSegment:
 def create_segment(
     files: FileCalls, folder: WriterFolder, meta: WriterMeta, first_seq: int
 ) -> OpenSegment:
-    """A new segment with its header. One left by an interrupted try is overwritten: it is empty."""
+    """A new segment; it gets its name when it has its header."""
     path = folder.segment(first_seq)
-    fd = files.open(path, _OPEN_FLAGS | os.O_TRUNC)
+    new_path = path.with_suffix(".new")
+    fd = files.open(new_path, _OPEN_FLAGS | os.O_TRUNC)
     try:
         write_all(files, fd, framing.segment_header(meta.writer_id, meta.epoch, first_seq))
+        new_path.rename(path)
     except BaseException:
         os.close(fd)
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            new_path.unlink(missing_ok=True)
         raise
     return OpenSegment(fd, path, first_seq)
 

@@ -128,6 +128,8 @@ class Tail:
         if self.loss is not None:
             return self._retry_after_loss(self.loss)
         self.faults += 1
+        if isinstance(error, ShortWrite):
+            error = self._reason_for(error)
         is_broken = error.errno not in NO_SPACE
         seq = self.next_seq
         try:
@@ -145,15 +147,31 @@ class Tail:
 
     def rotate(self, first_seq: int) -> None:
         """Go on in a new segment; the old one is left to the next sync. Raises OSError."""
-        new = create_segment(self.files, self.folder, self.meta, first_seq)
-        old, self.segment = self.segment, new
-        self.fd, self.size = new.fd, HEADER_BYTES
+        old = self.segment
+        try:
+            new = create_segment(self.files, self.folder, self.meta, first_seq)
+            self.segment, self.fd, self.size = new, new.fd, HEADER_BYTES
+        except BaseException:
+            # A handler's exception may come between the two lines. A segment that is not
+            # gone on in must not be found: its name says that its records begin there.
+            if self.segment is old and old.first_seq != first_seq:
+                self.folder.segment(first_seq).unlink(missing_ok=True)
+            raise
         self.are_names_unsynced = True
         self.limit = CLOSED_FD
         self.sealed.append(old)
 
     def replace_segment(self) -> None:
         """Go on in another file of the same name, with the same records. Raises OSError."""
+        try:
+            self._replace_segment()
+        except BaseException as error:
+            if not isinstance(error, OSError) or error.errno is None:
+                # Out of a handler: the new file may have taken the name, so it must be gone on in.
+                self._replace_segment()
+            raise
+
+    def _replace_segment(self) -> None:
         old = self.segment
         old.is_distrusted = True
         new, size, next_seq = rewrite_segment(self.files, self.meta, old)
@@ -204,6 +222,14 @@ class Tail:
             return False
         return isinstance(error, ShortWrite)
 
+    def _reason_for(self, error: ShortWrite) -> OSError:
+        """Why a write was short: the kernel says so only when it takes not a single byte."""
+        try:
+            self.files.write(self.segment.fd, b"\0")  # cut off with the torn record
+        except OSError as refusal:
+            return refusal
+        return error
+
     def _open_loss(self, error: OSError, *, is_broken: bool) -> None:
         reason = reason_of(error)
         self.loss = Loss(self.next_seq, reason, is_segment_broken=is_broken)
@@ -231,21 +257,22 @@ class Tail:
         try:
             if loss.is_segment_broken:
                 self.replace_segment()
-            self._append(loss.record())
+            if loss.n:
+                self._append(loss.record())
         except OSError:
             return False
         return True
 
     def _append(self, data: bytes) -> None:
         """Write whole or not at all; raises OSError."""
-        fd = self.segment.fd
+        fd, size = self.segment.fd, len(data)
         try:
             write_all(self.files, fd, data)
         except BaseException:
             with suppress(OSError):  # then the reader finds a torn record, and stops before it
                 os.ftruncate(fd, self.size)
             raise
-        self.size += len(data)
+        self.size += size
 
     def _write_loss_to_reserve(self, loss: Loss) -> bool:
         data = loss.record()

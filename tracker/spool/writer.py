@@ -394,8 +394,9 @@ class SpoolWriter:
         tail = self._tail
         while True:
             record = framing.record(kind, k, 1, tail.next_seq, payload)
+            record_bytes = len(record)
             try:
-                if self._write(tail.fd, record) != len(record):
+                if self._write(tail.fd, record) != record_bytes:
                     raise ShortWrite
             except OSError as error:
                 if error.errno is None:
@@ -405,8 +406,9 @@ class SpoolWriter:
                 if tail.handle_fault(error):
                     continue
                 return
+            # No call between the two: only at calls can a handler's exception come in.
             tail.next_seq += 1
-            tail.size += len(record)
+            tail.size += record_bytes
             if tail.size > tail.limit:
                 self._cross()
             return
