@@ -175,29 +175,35 @@ def experiment_row(experiment: ExperimentState) -> Row:
     )
 
 
-def param_rows(entry: RunEntry, details: RunDetails) -> Iterator[Row]:
+def param_rows(entry: RunEntry) -> Iterator[Row]:
     for key_id in sorted(entry.changed_params):
-        order_us, value, writer_id = details.params[key_id]
+        order_us, value, writer_id = _details(entry).params[key_id]
         yield (entry.run.run_no, key_id, value, order_us, writer_id)
 
 
-def conflict_rows(entry: RunEntry, details: RunDetails) -> Iterator[Row]:
+def touched_conflicts(entry: RunEntry) -> Iterator[Row]:
+    for key_id in sorted(entry.changed_conflicts):
+        yield (entry.run.run_no, key_id)
+
+
+def conflict_rows(entry: RunEntry) -> Iterator[Row]:
     """All conflicts of every param whose conflicts changed."""
     for key_id in sorted(entry.changed_conflicts):
-        for order_us, value, writer_id in details.conflicts[key_id].values():
+        for order_us, value, writer_id in _details(entry).conflicts[key_id].values():
             yield (entry.run.run_no, key_id, value, order_us, writer_id)
 
 
-def tag_rows(entry: RunEntry, details: RunDetails) -> Iterator[Row]:
+def tag_rows(entry: RunEntry) -> Iterator[Row]:
     for key_id in sorted(entry.changed_tags):
-        order_us, value = details.tags[key_id]
+        order_us, value = _details(entry).tags[key_id]
         yield (entry.run.run_no, key_id, value, order_us)
 
 
-def metric_rows(entry: RunEntry, table: MetricTable) -> Iterator[Row]:
-    slots = sorted(table.changed)
-    if not slots:
+def metric_rows(entry: RunEntry) -> Iterator[Row]:
+    table = entry.metrics
+    if table is None or not table.changed:
         return iter(())
+    slots = sorted(table.changed)
     data = table.data[:, slots]
     bits = summaries.bits_of(data)
     values = bits.view(np.float64)
@@ -228,6 +234,11 @@ def metric_rows(entry: RunEntry, table: MetricTable) -> Iterator[Row]:
         data[summaries.NAN_COUNT].tolist(),
         strict=True,
     )
+
+
+def _details(entry: RunEntry) -> RunDetails:
+    assert entry.details is not None, "what changed was loaded"
+    return entry.details
 
 
 def _summary_of(row: Row) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -124,18 +125,11 @@ def put_changes(connection: sqlite3.Connection, changes: Changes) -> None:
     entries = sorted(changes.runs.values(), key=lambda entry: entry.run.run_no)
     put(SQL["put_run"], [rows.run_row(entry.run) for entry in entries])
     put(SQL["put_writer"], [rows.writer_row(w) for _, w in sorted(changes.writers.items())])
-    for entry in entries:
-        if entry.details is not None:
-            if entry.changed_params:
-                put(SQL["put_param"], rows.param_rows(entry, entry.details))
-            if entry.changed_conflicts:
-                touched = [(entry.run.run_no, key_id) for key_id in entry.changed_conflicts]
-                put(SQL["remove_conflicts"], touched)
-                put(SQL["put_conflict"], rows.conflict_rows(entry, entry.details))
-            if entry.changed_tags:
-                put(SQL["put_tag"], rows.tag_rows(entry, entry.details))
-        if entry.metrics is not None:
-            put(SQL["put_metric"], rows.metric_rows(entry, entry.metrics))
+    put(SQL["put_param"], chain.from_iterable(map(rows.param_rows, entries)))
+    put(SQL["remove_conflicts"], chain.from_iterable(map(rows.touched_conflicts, entries)))
+    put(SQL["put_conflict"], chain.from_iterable(map(rows.conflict_rows, entries)))
+    put(SQL["put_tag"], chain.from_iterable(map(rows.tag_rows, entries)))
+    put(SQL["put_metric"], chain.from_iterable(map(rows.metric_rows, entries)))
 
 
 def _put_experiment_tags(connection: sqlite3.Connection, changes: Changes) -> None:
