@@ -1,0 +1,105 @@
+"""An HTTP proxy in front of a server that misbehaves as it is told to, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from aiohttp import web
+
+from tests.support.processes import free_port
+
+FAULTS = (
+    "reply_lost",
+    "cut_in_body",
+    "status_429",
+    "status_500",
+    "status_503",
+    "garbage",
+    "slow",
+    "refused_connection",
+)
+
+
+class FaultyProxy:
+    """Forwards to `upstream`; while `fault` is set every append meets it instead."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        self.port = free_port()
+        self.fault: str | None = None
+        self.met: Counter[str] = Counter()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        fault = self.fault if request.path == "/api/v1/append" else None
+        if fault:
+            self.met[fault] += 1
+        if fault in ("cut_in_body", "refused_connection"):
+            if fault == "cut_in_body":
+                await request.content.read(10)
+            return self.hang_up(request)
+        if fault and fault.startswith("status_"):
+            headers = {"Retry-After": "0.1"} if fault != "status_500" else {}
+            return web.Response(status=int(fault[7:]), text="no", headers=headers)
+        if fault == "garbage":
+            return web.Response(body=b"\x00<html>not what you asked for")
+        if fault == "slow":
+            await asyncio.sleep(0.5)
+        body = await request.read()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(
+                request.method,
+                self.upstream + request.path_qs,
+                data=body,
+                headers={
+                    name: value
+                    for name, value in request.headers.items()
+                    if name in ("Content-Type", "Authorization")
+                },
+            ) as answer,
+        ):
+            text = await answer.read()
+            if fault == "reply_lost":
+                return self.hang_up(request)
+            return web.Response(status=answer.status, body=text, content_type=answer.content_type)
+
+    @staticmethod
+    def hang_up(request: web.Request) -> web.Response:
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
+
+
+@contextmanager
+def running_proxy(upstream: str) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(upstream)
+    started, stopped = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{path:.*}", proxy.handle)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", proxy.port).start()
+        started.set()
+        while not stopped.is_set():
+            await asyncio.sleep(0.02)
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    started.wait(10)
+    try:
+        yield proxy
+    finally:
+        stopped.set()
+        thread.join()
