@@ -26,7 +26,6 @@ UNSYNCED_BYTES_MAX: Final = 1024 * 1024
 _QUIET_ROUNDS_BEFORE_SLEEP: Final = 5
 
 
-
 class Syncable(Protocol):
     """What the thread needs of a writer. Nothing here raises OSError."""
 
