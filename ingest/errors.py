@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from projections.projection import ProjectionStoreFailed
+from projections.search import errors as search_errors
 from tracker.events.errors import CorruptPayload, InvalidEvent, PayloadTooLarge, TrackerError
 
 
@@ -86,8 +88,18 @@ class ExperimentExists(ApiError):
     status, code = 409, "experiment_exists"
 
 
+class ExperimentDeleted(ApiError):
+    status, code = 409, "experiment_deleted"
+
+
 class RunDeleted(ApiError):
     status, code = 409, "run_deleted"
+
+
+class ParamChanged(ApiError):
+    """A param has another value already; params never change."""
+
+    status, code = 409, "param_changed"
 
 
 class StreamMoved(ApiError):
@@ -129,6 +141,10 @@ def api_error_for(error: TrackerError) -> tuple[int, str]:
     match error:
         case ApiError():
             return error.status, error.code
+        case search_errors.InvalidQuery():
+            return InvalidQuery.status, InvalidQuery.code
+        case ProjectionStoreFailed():
+            return StoreUnavailable.status, StoreUnavailable.code
         case InvalidEvent():
             return 422, "invalid_event"
         case PayloadTooLarge():
@@ -137,3 +153,14 @@ def api_error_for(error: TrackerError) -> tuple[int, str]:
             return 400, "corrupt_payload"
         case _:
             return 500, "internal_error"
+
+
+def details_of(error: TrackerError) -> dict[str, Any]:
+    """The facts a refusal carries for programs."""
+    match error:
+        case ApiError():
+            return error.details
+        case search_errors.InvalidQuery() if error.position is not None:
+            return {"position": error.position}
+        case _:
+            return {}

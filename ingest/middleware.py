@@ -25,6 +25,7 @@ from ingest.errors import (
     ShuttingDown,
     UnsupportedMediaType,
     api_error_for,
+    details_of,
 )
 from ingest.logs import REQUEST_LOG, SERVER_LOG
 from ingest.messages import json_answer
@@ -96,7 +97,7 @@ def refusal(error: Exception, counters: ServerCounters, request_id: str) -> web.
     else:
         status, code = 500, "internal_error"
         message = f"the server failed; its log has the reason under request {request_id}"
-    details = error.details if isinstance(error, ApiError) else {}
+    details = details_of(error) if isinstance(error, TrackerError) else {}
     counters.refusals[code] += 1
     body = ErrorBody(code=code, message=message, details=details)
     response = json_answer(ErrorAnswer(error=body), status=status)

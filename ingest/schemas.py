@@ -207,6 +207,9 @@ class PatchRun(Request):
     status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"] | None = None
     end_time_us: int | None = None
     tags: dict[str, str | None] | None = None
+    params: dict[str, str] | None = Field(
+        default=None, description="new params; another value for one that is there is refused"
+    )
     lifecycle_stage: Literal["active", "deleted"] | None = None
 
 
@@ -224,6 +227,14 @@ class SearchRuns(Request):
 class RunsAnswer(Answer):
     runs: list[RunAnswer]
     next_page_token: str | None
+    position: int
+
+
+class KeysAnswer(Answer):
+    """Keys for completion; is_reduced says that there may be more."""
+
+    keys: list[str]
+    is_reduced: bool
     position: int
 
 

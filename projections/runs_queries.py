@@ -22,7 +22,8 @@ from projections.read_models import (
 )
 from projections.readers import Readers
 from projections.runs_search import check_texts, find_runs
-from projections.runs_views import SQL, experiment_views, run_view, run_views
+from projections.runs_views import SQL, experiment_views, fitting, run_view, run_views
+from projections.search.limits import PAGE_ENTRIES_MAX
 
 T = TypeVar("T")
 
@@ -54,8 +55,9 @@ class SqliteRunsReadStore:
 
         def query(connection: sqlite3.Connection) -> Page[RunView]:
             found = find_runs(connection, search)
-            views = run_views(connection, found.run_nos, search.live_run_ids)
-            return Page(views, found.next_page_token, _position(connection))
+            count = fitting(connection, found.run_nos, entries_max=PAGE_ENTRIES_MAX)
+            views = run_views(connection, found.run_nos[:count], search.live_run_ids)
+            return Page(views, found.token_after(count), _position(connection))
 
         return await self._readers.run(query)
 

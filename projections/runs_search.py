@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from projections.read_models import RunSearch, ViewType
 from projections.search import ast
@@ -26,10 +27,27 @@ _LIFECYCLES = {
 }
 
 
+Row: TypeAlias = tuple[int, *tuple[SortValue, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class FoundRuns:
-    run_nos: Sequence[int]
-    next_page_token: str | None
+    """The rows of one page, in order: run number and sort values."""
+
+    rows: Sequence[Row]
+    is_last: bool
+    name: str  # the fingerprint of the search
+    now_us: int
+
+    @property
+    def run_nos(self) -> Sequence[int]:
+        return [row[0] for row in self.rows]
+
+    def token_after(self, count: int) -> str | None:
+        """The token of what follows the first `count` rows, or None if nothing does."""
+        if self.is_last and count == len(self.rows):
+            return None
+        return encode_token(Cursor(tuple(self.rows[count - 1][1:]), self.now_us), self.name)
 
 
 def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
@@ -59,11 +77,8 @@ def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
     queries = plan(connection, selection, page=search.max_results + 1)
     values = None if cursor is None else cursor.values
     rows = _rows(connection, queries, values, limit=search.max_results + 1)
-    page = rows[: search.max_results]
-    token = None
-    if len(rows) > len(page):
-        token = encode_token(Cursor(tuple(page[-1][1:]), now_us), name)
-    return FoundRuns([row[0] for row in page], token)
+    is_last = len(rows) <= search.max_results
+    return FoundRuns(rows[: search.max_results], is_last, name, now_us)
 
 
 def check_page_size(max_results: int) -> None:
@@ -103,8 +118,8 @@ def _rows(
     behind: Sequence[SortValue] | None,
     *,
     limit: int,
-) -> list[tuple[int, *tuple[SortValue, ...]]]:
-    rows: list[tuple[int, *tuple[SortValue, ...]]] = []
+) -> list[Row]:
+    rows: list[Row] = []
     for query in queries:
         for statement in _statement(query, behind, limit=limit - len(rows)):
             rows.extend(connection.execute(statement.text, statement.params))

@@ -74,6 +74,17 @@ def run_views(
     return views
 
 
+def fitting(connection: sqlite3.Connection, run_nos: Sequence[int], *, entries_max: int) -> int:
+    """How many of the runs, from the first, hold at most `entries_max` entries; at least one."""
+    asked = {"run_nos": json.dumps(list(run_nos))}
+    total = 0
+    for count, (weight,) in enumerate(connection.execute(SQL["weights"], asked)):
+        total += weight
+        if total > entries_max:
+            return max(1, count)
+    return len(run_nos)
+
+
 def run_view(
     connection: sqlite3.Connection, run_id: str, live_run_ids: frozenset[str]
 ) -> RunView | None:

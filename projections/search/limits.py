@@ -17,6 +17,9 @@ REGEX_MEMORY_BYTES_MAX: Final = 4 * 1024 * 1024
 # Each keyed term is a join, of which SQLite allows 64.
 ORDER_TERMS_MAX: Final = 32
 PAGE_RUNS_MAX: Final = 50_000
+# A page ends early, with a token, when its runs hold more params, metrics and tags than
+# this: about 60 MB in the server and 25 MB of JSON.
+PAGE_ENTRIES_MAX: Final = 100_000
 # Params and tags are ordered by this many characters: the width of their indexes. It also
 # bounds a page token.
 ORDER_CHARACTERS_MAX: Final = 128

@@ -1,6 +1,13 @@
 -- name: position
 SELECT max(position) FROM projection;
 
+-- name: weights
+-- How much there is to say of each run, in the order of the run numbers asked for.
+SELECT 5 + (SELECT count(*) FROM run_metric m WHERE m.run_no = j.value)
+         + (SELECT count(*) FROM run_param p WHERE p.run_no = j.value)
+         + (SELECT count(*) FROM run_tag t WHERE t.run_no = j.value)
+FROM json_each(:run_nos) j ORDER BY j.key;
+
 -- name: runs
 -- In the order of the run numbers asked for.
 SELECT r.run_no, r.run_id, r.name, r.experiment_id, r.user_id, r.status,

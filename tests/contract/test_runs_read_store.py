@@ -307,6 +307,20 @@ async def test_a_page_has_one_to_fifty_thousand_runs(
             await store.search_runs(RunSearch(max_results=size))
 
 
+async def test_a_page_of_heavy_runs_ends_early_and_goes_on(
+    tables: RunTables, store: RunsReadStore
+) -> None:
+    metrics = {f"m{i}": MetricRow.of(1.0) for i in range(40_000)}
+    tables.put(runs=[RunRow(f"run{i}", metrics=metrics, start_us=i) for i in range(4)])
+    first = await store.search_runs(RunSearch(max_results=10))
+
+    second = await store.search_runs(RunSearch(max_results=10, page_token=first.next_page_token))
+
+    assert [run.run_id for run in first.items] == ["run3", "run2"]
+    assert [run.run_id for run in second.items] == ["run1", "run0"]
+    assert second.next_page_token is None
+
+
 async def test_an_unknown_run_is_none(tables: RunTables, store: RunsReadStore) -> None:
     assert await store.get_run("nobody", live_run_ids=frozenset()) is None
     assert await store.metric_keys("nobody") == []
