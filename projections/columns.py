@@ -173,6 +173,37 @@ def check_payload(payload: bytes, *, n: int) -> int:
     return _columns_of(frames, n=n, is_trusted=False).points
 
 
+@dataclass(frozen=True, slots=True)
+class PackedFrame:
+    """A metric frame whose value columns stay packed: for who wants one metric of many."""
+
+    n: int
+    keys: tuple[str, ...]
+    _columns: tuple[Any, Any, Any, list[Any]]
+
+    def unpack(self, index: int) -> MetricFrame:
+        """The frame with the metric `keys[index]` alone."""
+        offsets, steps, times, values = self._columns
+        return MetricFrame(
+            offsets=_int_column(offsets, self.n),
+            keys=(self.keys[index],),
+            steps=_int_column(steps, self.n),
+            times_us=_int_column(times, self.n),
+            values=(_value_column(values[index], self.n),),
+        )
+
+
+def unpack_frames(payload: bytes) -> list[PackedFrame]:
+    """The metric frames of a payload from the log, which was held against the format before."""
+    frames = _unpack(decompress(payload, bytes_max=limits.BATCH_UNPACKED_BYTES_MAX))
+    return [
+        PackedFrame(n, tuple(keys), (offsets, steps, times, values))
+        for kind, n, offsets, keys, steps, times, values in (
+            frame for frame in frames if frame[0] == wire.METRICS_FRAME
+        )
+    ]
+
+
 def _kind_of(frame: Any) -> tuple[int, int]:
     if type(frame) is not list or not frame or type(frame[0]) is not int:
         raise CorruptPayload("a frame must be a list that begins with its kind")

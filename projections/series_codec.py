@@ -11,7 +11,8 @@
 No form is best for a kind of number as such (decimal beats float32 four to one on rounded
 losses and loses four to one on accuracies of k/256), so sizes decide: the forms that a few
 values do not rule out compete on a sample of the column's beginning. Whatever is chosen is
-exact; a poor sample only costs bytes. NaN payloads, infinities, -0.0 and denormals are compared as bits.
+exact; a poor sample only costs bytes. NaN payloads, infinities, -0.0 and denormals are
+compared as bits.
 
 Floats are rotated left by one bit before they are cut into planes: then the exponent lies
 in bytes of its own and the sign beside the noise.

@@ -1,0 +1,29 @@
+-- What queries read of the series projection; see projections.series_snapshot.
+
+-- name: position
+SELECT position FROM projection WHERE name = 'series';
+
+-- name: tail
+SELECT tail_from, tail_points FROM run WHERE run_id = ?;
+
+-- name: metric
+SELECT metric_no FROM metric JOIN run USING (run_no) JOIN key USING (key_id)
+WHERE run_id = ? AND key = ?;
+
+-- name: chunks
+SELECT chunk_id, chunk_no, chunk.axis_id, chunk.n, step_first, step_last
+FROM chunk CROSS JOIN axis ON axis.axis_id = chunk.axis_id
+WHERE metric_no = :metric_no AND step_first <= :end_step AND step_last >= :start_step
+ORDER BY chunk_no;
+
+-- name: chunks_with_bins
+SELECT chunk_id, chunk_no, chunk.axis_id, chunk.n, step_first, step_last, axis.bins, chunk.bins
+FROM chunk CROSS JOIN axis ON axis.axis_id = chunk.axis_id
+WHERE metric_no = :metric_no AND step_first <= :end_step AND step_last >= :start_step
+ORDER BY chunk_no;
+
+-- name: values
+SELECT data FROM chunk_values WHERE chunk_id = ?;
+
+-- name: axis_points
+SELECT steps, times FROM axis_points WHERE axis_id = ?;
