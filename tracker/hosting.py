@@ -48,6 +48,7 @@ class Hosting:
 
 def _start(settings: ClientSettings) -> None:
     from tracker.spool.folder import SpoolRoot
+    from tracker.spool.locks import is_locked
 
     root = SpoolRoot(settings.spool_dir)
     try:
@@ -55,11 +56,11 @@ def _start(settings: ClientSettings) -> None:
             from tracker.shipper.thread import ensure_thread
 
             ensure_thread(root, api_key=settings.api_key)
-        else:
+        elif not is_locked(root.helper_lock):
             from tracker.shipper.start import ensure_running
 
             ensure_running(root)
-    except OSError as error:
+    except (OSError, ImportError) as error:
         notices.warn_once(
             "shipper",
             f"no shipper could be started ({error}); the data stays in the spool, "

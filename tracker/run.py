@@ -21,6 +21,7 @@ from tracker.events.types import EventType, RunStatus, check_key
 from tracker.exits import Outcome, outcome_of
 from tracker.spool.framing import KEY_SEPARATOR
 from tracker.spool.writer import SpoolClosed
+from tracker.values import PLAIN, UNPACKABLE, time_us_of
 
 if TYPE_CHECKING:
     from tracker.entities import RunData, RunInfo, RunRecord
@@ -88,11 +89,13 @@ class Run:
         MetricTypeError, InvalidStep or InvalidEvent.
         """
         try:
-            time_us = time_ns() // 1000 if timestamp is None else values.time_us_of(timestamp)
+            time_us = time_ns() // 1000 if timestamp is None else time_us_of(timestamp)
+            if type(value) not in PLAIN:
+                value = values.metric_value(key, value)
             self.recording.log_metric(
                 self._keys.get(key) or self._key_bytes(key), value, step or 0, time_us
             )
-        except values.UNPACKABLE:
+        except UNPACKABLE:
             self._log_metric_with_care(key, value, step, timestamp)
         except SpoolClosed:  # another thread has ended the run; the recording opens anew
             self.log_metric(key, value, step, timestamp=timestamp)
@@ -109,11 +112,15 @@ class Run:
         More than 10,000 metrics are recorded in several pieces. Otherwise as log_metric.
         """
         try:
+            time_us = time_ns() // 1000 if timestamp is None else time_us_of(timestamp)
+            for value in metrics.values():
+                if type(value) not in PLAIN:
+                    metrics = values.metric_values(metrics)
+                    break
             keys = tuple(metrics)
-            time_us = time_ns() // 1000 if timestamp is None else values.time_us_of(timestamp)
             block, k = self._key_sets.get(keys) or self._key_set(keys)
             self.recording.log_metrics(block, k, metrics.values(), step or 0, time_us)
-        except values.UNPACKABLE:
+        except UNPACKABLE:
             self._log_metrics_with_care(metrics, step, timestamp)
         except SpoolClosed:
             self.log_metrics(metrics, step, timestamp=timestamp)
@@ -122,7 +129,7 @@ class Run:
         """What the hot path could not pack: convert it, or say what is wrong with it."""
         checked = self._key_bytes(key)
         number = values.metric_value(key, value)
-        time_us = time_ns() // 1000 if timestamp is None else values.time_us_of(timestamp)
+        time_us = time_ns() // 1000 if timestamp is None else time_us_of(timestamp)
         self.recording.log_metric(checked, number, values.step_value(step), time_us)
 
     def _log_metrics_with_care(self, metrics: Any, step: Any, timestamp: Any) -> None:
@@ -132,7 +139,7 @@ class Run:
             ) from None
         items = [(self._key_bytes(key), values.metric_value(key, metrics[key])) for key in metrics]
         whole_step = values.step_value(step)
-        time_us = time_ns() // 1000 if timestamp is None else values.time_us_of(timestamp)
+        time_us = time_ns() // 1000 if timestamp is None else time_us_of(timestamp)
         for start in range(0, len(items), limits.METRICS_PER_RECORD_MAX):
             piece = items[start : start + limits.METRICS_PER_RECORD_MAX]
             self.recording.log_metrics(

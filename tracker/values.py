@@ -20,7 +20,11 @@ from tracker.events.types import check_key, check_text
 
 # What packing raises for a key, value, step or time that needs a closer look. A Warning is
 # what numpy raises, where warnings are errors, for float() of an array of one element.
-UNPACKABLE: Final = (struct.error, TypeError, ValueError, OverflowError, Warning)
+UNPACKABLE: Final = (
+    struct.error, TypeError, ValueError, OverflowError, AttributeError, Warning
+)  # fmt: skip
+# Types that packing converts by itself, exactly as metric_value does.
+PLAIN: Final = frozenset({float, int, bool})
 
 # Chunks of a wide call stay far below a record's and a batch's limits.
 _CHUNK_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -39,15 +43,21 @@ def metric_value(key: str, value: Any) -> float:
     if elements != 1:
         raise MetricTypeError(key, value, hint=f"it has {elements} elements; log one of them")
     try:
-        if hasattr(value, "item"):  # arrays of one element, of any shape and on any device
-            value = value.item()
-        if isinstance(value, complex):
+        # Arrays of one element, of any shape and on any device, have item().
+        element = value.item() if hasattr(value, "item") else value
+        # A foreign type may turn text or a complex number into a float; we do not.
+        if isinstance(element, (complex, str, bytes)):
             raise MetricTypeError(key, value)
-        return float(value)
+        return float(element)
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, MetricTypeError):
             raise
         raise MetricTypeError(key, value, hint=str(error)) from None
+
+
+def metric_values(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The same with every value as a float64. Raises MetricTypeError."""
+    return {key: metric_value(key, value) for key, value in metrics.items()}
 
 
 def _element_count(value: Any) -> int:

@@ -181,7 +181,8 @@ def test_a_resumed_run_keeps_its_name_and_goes_on(home: Path) -> None:
 
     first, second = recorded(home)
     assert first.meta.run_id == second.meta.run_id == run.run_id
-    assert second.types == ["run.started", "run.resumed", "run.ended"]
+    assert second.types[:2] == ["run.started", "run.resumed"]
+    assert second.types[-1] == "run.ended"
     assert "name" not in second.data_of("run.started")
     assert second.meta.is_owner
 
