@@ -65,10 +65,11 @@ async def test_all_data_arrives_once_after_the_fault_has_ended(
     async def play() -> None:
         log_steps(writer, 1, RECORDS // 2)
         proxy.fault = fault
-        await until(lambda: proxy.met[fault] >= 2)
         log_steps(writer, RECORDS // 2 + 1, RECORDS)
-        proxy.fault = None
+        await until(lambda: proxy.met[fault] >= 1)
         end(writer)
+        await until(lambda: proxy.met[fault] >= 2)
+        proxy.fault = None
         await until(lambda: writer.acked_seq() == writer.next_seq)
 
     await while_shipping(shipper, play)
