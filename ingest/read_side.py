@@ -142,7 +142,7 @@ class ReadSide:
 
 def open_series(path: Path, log: EventStore) -> _Closable:
     queries = importlib.import_module("projections.series_queries")
-    return cast(_Closable, queries.SqliteSeriesReadStore(path, log))
+    return cast(_Closable, queries.SeriesQueries(path, log))
 
 
 @asynccontextmanager
