@@ -447,6 +447,30 @@ def test_the_limit_of_a_files_size_is_met_by_another_segment(tmp_path: Path) -> 
     assert len(folder.segments()) > 1
 
 
+@pytest.mark.parametrize("what", ["segments", "folder", "spool"])
+def test_a_spool_deleted_under_a_live_run_is_made_again(tmp_path: Path, what: str) -> None:
+    writer = SpoolWriter.create(SpoolRoot(tmp_path / "spool"), meta_for_tests())
+    for step in range(100):
+        writer.log_metric(b"loss", 1.0, step, NOW_US)
+    folder = writer.folder
+    match what:
+        case "segments":
+            folder.segments()[0].path.unlink()
+        case "folder":
+            shutil.rmtree(folder.path)
+        case _:
+            shutil.rmtree(tmp_path / "spool")
+    writer.log_metric(b"loss", 1.0, 100, NOW_US)
+
+    assert writer.flush_to_disk()
+
+    assert [record.step for record in read_strictly(folder)] == list(range(101))
+    assert writer_state(folder, load_meta(folder.meta)) is WriterState.LIVE
+    writer.close()
+    assert writer_state(folder, load_meta(folder.meta)) is WriterState.DEAD
+    assert writer.dropped == 0
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     mount = tmp_path / "small"

@@ -6,7 +6,8 @@ A crash before the rename leaves a `.creating-…` folder, which holds nothing r
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -39,32 +40,24 @@ def create_writer_folder(
     meta. Raises OSError, FileExistsError if this writer has a folder already.
     """
     final = root.writer_folder(meta.run_id, meta.writer_id)
-    making = WriterFolder(final.path.with_name(CREATING_PREFIX + meta.writer_id))
     if final.path.exists():
         raise FileExistsError(f"the writer {meta.writer_id} has a spool folder already")
-    _make_folders(root, making)
-    lock: FileLock | None = None
-    segment: OpenSegment | None = None
-    try:
-        lock = FileLock.acquire(making.lock)
-        if lock is None:
-            raise BlockingIOError(f"{making.lock} is locked by another process")
-        meta = replace(meta if meta.pid else meta.of_this_process(), lock_inode=lock.inode)
-        store_meta(making.meta, meta, is_synced=False)
-        allocate(making.reserve, RESERVE_BYTES)
+    meta = meta if meta.pid else meta.of_this_process()
+    with _making(final, meta) as (making, lock):
+        meta = replace(meta, lock_inode=lock.inode)
         segment = create_segment(files, making, meta, first_seq)
-        making.path.rename(final.path)
-    except BaseException:
-        if segment:
-            segment.close()
-        if lock:
-            lock.release()
-        import shutil  # costs 3 ms of every import of the SDK otherwise
-
-        shutil.rmtree(making.path, ignore_errors=True)
-        raise
     segment.path = final.segment(first_seq)
     return NewFolder(final, meta, lock, segment)
+
+
+def restore_writer_folder(folder: WriterFolder, meta: WriterMeta) -> tuple[WriterMeta, FileLock]:
+    """Make a folder again that was deleted under its writer, without a segment.
+
+    Returns the meta with the new lock's inode, and the lock. Raises OSError.
+    """
+    with _making(folder, meta) as (_, lock):
+        meta = replace(meta, lock_inode=lock.inode)
+    return meta, lock
 
 
 def sync_new_folder(folder: WriterFolder) -> None:
@@ -78,8 +71,31 @@ def sync_new_folder(folder: WriterFolder) -> None:
         sync_folder(path)
 
 
-def _make_folders(root: SpoolRoot, making: WriterFolder) -> None:
-    root.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+@contextmanager
+def _making(final: WriterFolder, meta: WriterMeta) -> Iterator[tuple[WriterFolder, FileLock]]:
+    """A folder under another name, with lock, meta and reserve; at the end it gets its name."""
+    making = WriterFolder(final.path.with_name(CREATING_PREFIX + meta.writer_id))
+    _make_folders(making)
+    lock: FileLock | None = None
+    try:
+        lock = FileLock.acquire(making.lock)
+        if lock is None:
+            raise BlockingIOError(f"{making.lock} is locked by another process")
+        store_meta(making.meta, replace(meta, lock_inode=lock.inode), is_synced=False)
+        allocate(making.reserve, RESERVE_BYTES)
+        yield making, lock
+        making.path.rename(final.path)
+    except BaseException:
+        if lock:
+            lock.release()
+        import shutil  # costs 3 ms of every import of the SDK otherwise
+
+        shutil.rmtree(making.path, ignore_errors=True)
+        raise
+
+
+def _make_folders(making: WriterFolder) -> None:
+    making.path.parent.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     for _ in range(_TRIES):
         making.path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         with suppress(FileNotFoundError):

@@ -7,6 +7,7 @@ Syncs of one writer follow each other under a lock of their own, always taken fi
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Final, Protocol
@@ -93,6 +94,8 @@ class Syncer:
         if not segment.is_distrusted:
             if segment.synced_bytes >= size or segment.fd < 0:
                 return
+            self._see_whether_deleted(segment)
+        if not segment.is_distrusted:
             try:
                 tail.files.datasync(segment.fd)
             except OSError as error:
@@ -105,6 +108,21 @@ class Syncer:
                 self._retry_s = _RETRY_S
                 return
         self._replace_current()
+
+    def _see_whether_deleted(self, segment: OpenSegment) -> None:
+        # Somebody emptied the spool under a live run. A shipper never unlinks the segment
+        # that is being written.
+        try:
+            is_deleted = os.fstat(segment.fd).st_nlink == 0
+        except OSError:
+            is_deleted = True  # our descriptor was closed under us
+        if is_deleted and segment is self._tail.segment:
+            segment.is_distrusted = True
+            self._tail.faults += 1
+            self._tail.notices.append(
+                f"the spool was deleted while a run was writing to it; what is not yet sent is "
+                f"written anew, as far as it is there. Spool: {self._tail.folder.path}"
+            )
 
     def _replace_current(self) -> None:
         now = time.monotonic()

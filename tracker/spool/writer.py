@@ -36,7 +36,7 @@ from tracker.events.errors import PayloadTooLarge, TrackerError
 from tracker.events.limits import RECORD_BYTES_MAX, SEGMENT_BYTES_MAX
 from tracker.events.types import Event, EventType
 from tracker.spool import acks, doorbell, framing
-from tracker.spool.creation import create_writer_folder
+from tracker.spool.creation import create_writer_folder, restore_writer_folder
 from tracker.spool.crossing import Crossing
 from tracker.spool.durability import Durability, of_this_process, show
 from tracker.spool.files import OS_FILES, FileCalls
@@ -335,16 +335,21 @@ class SpoolWriter:
         return not tail.wants_sync() or tail.loss is not None
 
     def repair(self) -> bool:
-        """See `tracker.spool.syncing.RepairGuard`."""
+        """See `tracker.spool.syncing.RepairGuard`. A folder that was deleted is made again."""
         with self._mutex:
             if self._is_busy:
                 return False
             self._acquire()  # for _finish
             self._is_busy = True
+            tail = self._tail
             try:
-                self._tail.replace_segment()
+                if not tail.folder.path.exists():
+                    before = self._file_lock
+                    tail.meta, self._file_lock = restore_writer_folder(tail.folder, tail.meta)
+                    before.release()
+                tail.replace_segment()
             except OSError:
-                self._tail.faults += 1
+                tail.faults += 1
                 return False
             finally:
                 self._finish()
