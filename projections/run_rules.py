@@ -67,18 +67,20 @@ def updated(run: RunState, event: Event, order_us: int, writer: WriterState) -> 
 def ended(run: RunState, event: Event, order_us: int, writer: WriterState) -> None:
     data = event.data
     writer_id = data.get("guessed_writer_id")
+    # No reason and an empty one are the same, or which of them stands would be by chance.
+    reason, detail = data.get("reason") or None, data.get("detail") or None
     if writer_id is None:
         # Only an ended run has a reason: rows keep one pair, of what is shown.
-        is_terminal = RunStatus(data["status"]).is_terminal
-        reason, detail = (data.get("reason"), data.get("detail")) if is_terminal else (None, None)
+        if not RunStatus(data["status"]).is_terminal:
+            reason = detail = None
         _say_status(run, order_us, data["status"], _end_of(event), reason, detail)
         return
     guess = Guess(
         order_us=order_us,
         status=data["status"],
         end_us=_end_of(event),
-        reason=data.get("reason"),
-        detail=data.get("detail"),
+        reason=reason,
+        detail=detail,
         writer_id=writer_id,
         seq=data.get("guessed_seq") or 0,
     )
@@ -133,7 +135,7 @@ def see_time(run: RunState, time_us: int) -> None:
 def say_tag(entry: RunEntry, details: RunDetails, key_id: int, said: Said) -> None:
     """The greatest order stands; of one order the greater text, and any text over none."""
     before = details.tags.get(key_id)
-    if before is None or is_later(said, before):
+    if before is None or said.order_us > before.order_us or is_later(said, before):
         details.tags[key_id] = said
         entry.changed_tags.add(key_id)
 

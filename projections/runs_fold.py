@@ -148,37 +148,39 @@ class RunsFold:
         order_us = writer.advance(event.time_us)
         if event.type in EXPERIMENT_EVENTS:
             self._experiments.apply(event, order_us, position, self._changes)
-        elif entry is None:
+            return
+        if entry is None:
             self.skipped[event.type] += 1
-        else:
+            return
+        if not entry.run.born_writer_id:
             run_rules.see_time(entry.run, event.time_us)
-            match event.type:
-                case EventType.TAGS_SET:
-                    self._say_tags(entry, event.data["tags"], order_us)
-                case EventType.PARAMS_LOGGED:
-                    self._say_params(entry, event.data["params"], order_us, writer.writer_id)
-                case EventType.TAG_DELETED:
-                    self._say_tags(entry, {event.data["key"]: None}, order_us)
-                case EventType.RUN_STARTED:
-                    experiment_id = self._experiments.bind(
-                        event.data, event.time_us, position, self._changes
-                    )
-                    run_rules.started(entry.run, event, order_us, writer, experiment_id)
-                    self._say_tags(entry, event.data.get("tags") or {}, order_us)
-                case _ if event.type in run_rules.RULES:
-                    run_rules.RULES[event.type](entry.run, event, order_us, writer)
-                case _:
-                    self.skipped[event.type] += 1
+        # By hand and not by a table: these are nearly all events of a log.
+        if event.type == "tags.set":
+            self._say_tags(entry, event.data["tags"], order_us)
+        elif event.type == "params.logged":
+            self._say_params(entry, event.data["params"], order_us, writer.writer_id)
+        elif event.type == "run.started":
+            experiment_id = self._experiments.bind(
+                event.data, event.time_us, position, self._changes
+            )
+            run_rules.started(entry.run, event, order_us, writer, experiment_id)
+            self._say_tags(entry, event.data.get("tags") or {}, order_us)
+        elif event.type == "tag.deleted":
+            self._say_tags(entry, {event.data["key"]: None}, order_us)
+        elif event.type in run_rules.RULES:
+            run_rules.RULES[event.type](entry.run, event, order_us, writer)
+        else:
+            self.skipped[event.type] += 1
 
     def _say_tags(self, entry: RunEntry, tags: Mapping[str, str | None], order_us: int) -> None:
-        details = self._details(entry)
+        details = entry.details or self._details(entry)
         for key, value in tags.items():
             run_rules.say_tag(entry, details, self._key_id(key), Said(order_us, value))
 
     def _say_params(
         self, entry: RunEntry, params: Mapping[str, str], order_us: int, writer_id: str
     ) -> None:
-        details = self._details(entry)
+        details = entry.details or self._details(entry)
         for key, value in params.items():
             said = ParamValue(order_us, value, writer_id)
             run_rules.say_param(entry, details, self._key_id(key), said)

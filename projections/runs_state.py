@@ -139,6 +139,9 @@ class RunDetails:
     def __len__(self) -> int:
         return len(self.params) + len(self.conflicts) + len(self.tags)
 
+    def __bool__(self) -> bool:
+        return True
+
 
 @dataclass(slots=True)
 class RunEntry:
@@ -152,7 +155,8 @@ class RunEntry:
     changed_tags: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
-        return 1 + len(self.details or ()) + len(self.metrics or ())
+        details = 0 if self.details is None else len(self.details)
+        return 1 + details + (0 if self.metrics is None else len(self.metrics))
 
 
 class RunsLoader(Protocol):

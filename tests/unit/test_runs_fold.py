@@ -171,6 +171,15 @@ async def test_a_guess_about_a_writer_of_another_run_is_not_refuted_by_it(
     assert folded.run()["status"] == "FAILED"
 
 
+async def test_an_empty_reason_is_none_whichever_of_two_equal_ends_comes_first(
+    folded: Folded,
+) -> None:
+    await folded.append(event("run.ended", 5, status="FAILED", detail=""), writer="w1")
+    await folded.append(event("run.ended", 5, status="FAILED"), writer="w2")
+
+    assert folded.run()["end_detail"] is None
+
+
 async def test_an_experiment_comes_into_being_by_being_named(folded: Folded) -> None:
     await folded.append(event("run.started", 10, experiment_name="digits"))
     digits = experiment_id_for("digits")
