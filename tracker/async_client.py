@@ -105,11 +105,8 @@ class AsyncClient:
 
     async def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The active experiment of this name, else a deleted one, else None."""
-        found = await self.search_experiments(
-            view_type=ViewType.ALL, filter_string=f"name = {quoted(name)}"
-        )
-        found.sort(key=lambda e: (e.lifecycle_stage != "active", -e.last_update_time_us))
-        return found[0] if found else None
+        found = await self._read(f"{API}/experiments", [("name", name), ("view", "all")])
+        return next(map(Experiment.from_json, found["experiments"]), None)
 
     async def search_experiments(
         self,

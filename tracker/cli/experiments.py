@@ -12,7 +12,7 @@ from tracker.cli.connection import connected, failures_told
 from tracker.cli.formats import ago, count, json_form, printable
 from tracker.cli.grid import Column, print_grid
 from tracker.cli.lookup import find_experiment
-from tracker.cli.options import connection_options, option, view_option
+from tracker.cli.options import connection_options, option, repeatable_option, view_option
 from tracker.cli.output import json_option, note, result, result_json
 from tracker.client import Client
 from tracker.entities import Experiment
@@ -27,8 +27,8 @@ def command() -> None:
 
 @command.command("create")
 @click.argument("name")
-@option("--tag", "tags", env="TRACKER_EXPERIMENTS_TAG", multiple=True, metavar="KEY=VALUE",
-        help="A tag to set; may be given again.")  # fmt: skip
+@repeatable_option("--tag", "tags", env="TRACKER_EXPERIMENTS_TAG", metavar="KEY=VALUE",
+        help="A tag to set.")  # fmt: skip
 @option("--artifact-location", env="TRACKER_EXPERIMENTS_ARTIFACT_LOCATION", metavar="URI",
         help="Where artifacts of its runs go. [default: the server's choice]")  # fmt: skip
 @connection_options
@@ -55,8 +55,8 @@ def create(
 @command.command("search")
 @option("--filter", "filter_text", env="TRACKER_EXPERIMENTS_FILTER", default="", metavar="TEXT",
         help="For example: name LIKE 'digits%' AND tags.team = 'vision'.")  # fmt: skip
-@option("--order-by", env="TRACKER_EXPERIMENTS_ORDER_BY", multiple=True, metavar="FIELD [ASC|DESC]",
-        help="For example: name DESC; may be given again.")  # fmt: skip
+@repeatable_option("--order-by", env="TRACKER_EXPERIMENTS_ORDER_BY", metavar="FIELD [ASC|DESC]",
+        help="For example: name DESC.")  # fmt: skip
 @option("--max-results", env="TRACKER_EXPERIMENTS_MAX_RESULTS", type=click.IntRange(1),
         default=PAGE_DEFAULT, show_default=True, help="How many to show.")  # fmt: skip
 @view_option("TRACKER_EXPERIMENTS_VIEW")

@@ -44,7 +44,8 @@ def clock(time_us: int) -> str:
 
 
 def ago(time_us: int | None, *, now_us: int) -> str:
-    if time_us is None:
+    """How long before now; nothing for what was always there (0)."""
+    if not time_us:
         return ""
     seconds = (now_us - time_us) // _SECOND_US
     if seconds < -60:

@@ -56,7 +56,7 @@ def print_grid(columns: Sequence[Column], *, note_left_out: str = "") -> None:
 
 def lines(columns: Sequence[Column]) -> list[str]:
     """The table as text: a line of titles, then one line per row."""
-    titles = [click.style(_padded(c.title, c), bold=True) for c in columns]
+    titles = [_padded(click.style(c.title, bold=True), c) for c in columns]
     rows = zip(*[[_padded(text, c) for text in c.cells] for c in columns], strict=True)
     return [GAP.join(row).rstrip() for row in [titles, *rows]]
 

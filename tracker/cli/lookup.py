@@ -76,6 +76,9 @@ def experiment_names(client: Client, experiment_ids: Sequence[str]) -> dict[str,
 
 def _near_run(client: Client, text: str) -> str:
     recent = client.search_runs(run_view_type=ViewType.ALL, max_results=NEAR_RUNS_MAX)
+    containing = [r for r in recent if text.lower() in r.info.run_name.lower()]
+    if containing:
+        return f"Did you mean {_listed(containing)}?"
     by_word = {r.info.run_name: r for r in recent} | {r.info.run_id: r for r in recent}
     # Against whole ids a mistyped prefix never looks similar, so prefixes are compared too.
     by_word |= {r.info.run_id[: len(text)]: r for r in recent}

@@ -8,10 +8,18 @@ TRACKER_<COMMAND>_<FLAG>, for example TRACKER_RUNS_FILTER.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
+
+class _Listed(click.types.StringParamType):
+    """Text of which an environment variable may hold several: filters contain spaces."""
+
+    envvar_list_splitter = ";"
+
+
+_LISTED: Final = _Listed()
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -20,6 +28,13 @@ def option(
 ) -> Callable[[Command], Command]:
     """click.option with a mandatory environment name and help text."""
     return click.option(*declarations, envvar=env, show_envvar=True, help=help, **attributes)
+
+
+def repeatable_option(
+    *declarations: str, env: str, help: str, **attributes: Any
+) -> Callable[[Command], Command]:
+    """An option that may be given several times; its variable separates values by ';'."""
+    return option(*declarations, env=env, help=help, multiple=True, type=_LISTED, **attributes)
 
 
 def connection_options(command: Command) -> Command:

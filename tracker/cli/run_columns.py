@@ -59,7 +59,8 @@ def default_columns(
     metrics = _ordered(key for run in runs for key in run.data.metrics)
     columns += [_metric_column(runs, key, key, "last", is_optional=True) for key in metrics]
     params = _ordered(key for run in runs for key in run.data.params)
-    differing = [key for key in params if len({run.data.params.get(key) for run in runs}) > 1]
+    values = {key: {run.data.params.get(key) for run in runs} - {None} for key in params}
+    differing = [key for key in params if len(values[key]) > 1 or len(runs) == 1]
     columns += [_text_column(key, [run.data.params.get(key) for run in runs]) for key in differing]
     return columns
 

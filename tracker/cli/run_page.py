@@ -119,12 +119,14 @@ def _print_writers(writers: tuple[Writer, ...], *, now_us: int) -> None:
     if not writers:
         return
     heading(f"Writers ({len(writers):,})")
+    about = [
+        Column(name.upper(), [_about_text(writer, name) for writer in writers])
+        for name in ("host", "pid", "rank")
+    ]
     print_grid(
         [
             Column("WRITER", [short_id(writer.writer_id) for writer in writers]),
-            Column("HOST", [_about_text(writer, "host") for writer in writers]),
-            Column("PID", [_about_text(writer, "pid") for writer in writers]),
-            Column("RANK", [_about_text(writer, "rank") for writer in writers]),
+            *(column for column in about if any(column.cells)),
             Column("RECORDS", [f"{writer.next_seq - 1:,}" for writer in writers], is_right=True),
             Column("LAST POSITION", [f"{w.last_position:,}" for w in writers], is_right=True),
             Column("LEASE", [_lease(writer, now_us) for writer in writers]),

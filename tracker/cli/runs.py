@@ -12,7 +12,7 @@ from tracker.cli.connection import connected, failures_told
 from tracker.cli.formats import count, json_form, printable, short_id
 from tracker.cli.grid import print_grid
 from tracker.cli.lookup import experiment_names, find_experiment, find_run
-from tracker.cli.options import connection_options, option, view_option
+from tracker.cli.options import connection_options, option, repeatable_option, view_option
 from tracker.cli.output import json_option, note, result_json
 from tracker.cli.run_columns import chosen_columns, default_columns
 from tracker.cli.run_comparison import compare, comparison_json, print_comparison
@@ -34,12 +34,12 @@ def command() -> None:
 
 
 @command.command("search")
-@option("--experiment", "-e", "experiments", env="TRACKER_RUNS_EXPERIMENT", metavar="NAME",
-        multiple=True, help="Only runs of this experiment (name or id); repeatable.")  # fmt: skip
+@repeatable_option("--experiment", "-e", "experiments", env="TRACKER_RUNS_EXPERIMENT",
+        metavar="NAME", help="Only runs of this experiment (name or id).")  # fmt: skip
 @option("--filter", "filter_text", env="TRACKER_RUNS_FILTER", default="", metavar="TEXT",
         help="For example: metrics.loss.min < 0.1 AND params.lr = '0.01'.")  # fmt: skip
-@option("--order-by", env="TRACKER_RUNS_ORDER_BY", multiple=True, metavar="FIELD [ASC|DESC]",
-        help="For example: metrics.loss ASC; repeatable. [default: newest first]")  # fmt: skip
+@repeatable_option("--order-by", env="TRACKER_RUNS_ORDER_BY", metavar="FIELD [ASC|DESC]",
+        help="For example: metrics.loss ASC. [default: newest first]")  # fmt: skip
 @option("--max-results", env="TRACKER_RUNS_MAX_RESULTS", type=click.IntRange(1),
         default=PAGE_DEFAULT, show_default=True, help="How many to show.")  # fmt: skip
 @option("--columns", env="TRACKER_RUNS_COLUMNS", metavar="LIST",

@@ -1,0 +1,33 @@
+"""docs/guides/querying.md runs as it stands, its examples in order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from tests.support.processes import run_cli, running_server, start_script
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "querying.md"
+
+
+def test_the_guides_examples_run(tmp_path: Path) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    python = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S))
+    commands = re.findall(r"^\$ tracker (.*)$", text, re.M)
+    filters = re.findall(r"^\| [^|]+ \| `([^|]+)`(?:, [^|]*)? \|$", text, re.M)
+    assert len(commands) >= 10
+    assert len(filters) >= 7
+
+    with running_server(tmp_path) as server:
+        script = start_script(tmp_path, python, TRACKER_URI=server.uri)
+        _, errors = script.communicate(timeout=60)
+        assert script.returncode == 0, errors
+        for command in commands:
+            done = run_cli(tmp_path, *shlex.split(command), TRACKER_URI=server.uri)
+            assert (done.returncode, bool(done.stdout)) == (0, True), f"{command}: {done.stderr}"
+        for condition in filters:
+            if not condition.startswith(("client.", "metrics.loss.min")):
+                search = ["runs", "search", "--filter", condition]
+                done = run_cli(tmp_path, *search, TRACKER_URI=server.uri)
+                assert done.returncode == 0, f"{condition}: {done.stderr}"
