@@ -146,4 +146,4 @@ def flush(timeout: float | None = None) -> bool:
 
     `timeout` is in seconds, TRACKER_EXIT_WAIT_S if None. Nothing is lost when it passes.
     """
-    return session.flush(timeout_s=timeout)
+    return session.flush(None, timeout)

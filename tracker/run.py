@@ -24,7 +24,7 @@ from tracker.spool.writer import SpoolClosed
 from tracker.values import PLAIN, UNPACKABLE, time_us_of
 
 if TYPE_CHECKING:
-    from tracker.entities import RunData, RunInfo, RunRecord
+    from tracker.entities import Metric, RunData, RunInfo, RunRecord
     from tracker.recording import Recording
 
 # Keys and key sets seen before are not checked again; a run that invents a key per step
@@ -49,6 +49,7 @@ class Run:
         parent_run_id: str | None,
         tags: Mapping[str, str],
         end: Callable[[Run, Outcome], None],
+        flush: Callable[[list[Run], float | None], bool],
     ) -> None:
         self.run_id: str = recording.plan.run_id
         self.name = name
@@ -69,6 +70,7 @@ class Run:
         self._keys: dict[str, bytes] = {}
         self._key_sets: dict[tuple[str, ...], tuple[bytes, int]] = {}
         self._end = end
+        self._flush = flush
 
     # -- metrics ------------------------------------------------------------------------
 
@@ -213,13 +215,17 @@ class Run:
 
     # -- the end ------------------------------------------------------------------------
 
-    def end(self, status: str = "FINISHED") -> None:
+    def end_run(self, status: str = "FINISHED") -> None:
         """End the run, and wait a bounded time until it is delivered. Twice is fine.
 
         A run that was only joined goes on; this process has left it. What is logged later
         through this handle still reaches the run.
         """
         self._end(self, Outcome(status_of(status)))
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Put this run's records on disk and wait for their delivery; see tracker.flush."""
+        return self._flush([self], timeout)
 
     def mark_ended(self, outcome: Outcome) -> None:
         self.is_ended = True
@@ -275,6 +281,12 @@ class Run:
         from tracker.queries import get_run
 
         return get_run(self.run_id)
+
+    def get_metric_history(self, key: str) -> list[Metric]:
+        """Every point of a metric that the server has of this run, in order of step."""
+        from tracker.queries import get_metric_history
+
+        return get_metric_history(self.run_id, key)
 
     def __repr__(self) -> str:
         return f"<Run {self.name} {self.run_id} {self._status}>"

@@ -63,7 +63,9 @@ class Session:
                 "or start a run inside it with nested=True"
             )
         settings = config.client_settings()
-        run = starting.start(asked, settings, parent=parent, chosen=self.chosen, end=self.end)
+        run = starting.start(
+            asked, settings, parent=parent, chosen=self.chosen, end=self.end, flush=self.flush
+        )
         self._watch()
         plan = run.recording.plan
         self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
@@ -103,7 +105,7 @@ class Session:
             joined = self._joined.get(run_id)
             if joined is None:
                 settings = config.client_settings()
-                joined = starting.joined_run(run_id, settings, end=self.end)
+                joined = starting.joined_run(run_id, settings, end=self.end, flush=self.flush)
                 self._watch()
                 plan = joined.recording.plan
                 self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
@@ -150,9 +152,9 @@ class Session:
 
     # -- what has been recorded ---------------------------------------------------------
 
-    def flush(self, *, timeout_s: float | None) -> bool:
-        """Put all on disk; whether all was acknowledged within the time."""
-        writers = self._writers()
+    def flush(self, runs: Sequence[Run] | None, timeout_s: float | None) -> bool:
+        """Put `runs`, or all, on disk; whether all was acknowledged within the time."""
+        writers = self._writers(self._runs() if runs is None else runs)
         for writer in writers:
             writer.flush_to_disk()
         if timeout_s is None:
@@ -179,15 +181,15 @@ class Session:
 
     def ring(self) -> None:
         """Wake whoever ships what this process is recording."""
-        for writer in self._writers():
+        for writer in self._writers(self._runs()):
             writer.ring_doorbell()
 
     def _runs(self) -> list[Run]:
         with self._lock:
             return [*self.active.all(), *self._joined.values()]
 
-    def _writers(self) -> list[Writer]:
-        found = [run.recording.writer for run in self._runs()]
+    def _writers(self, runs: Sequence[Run]) -> list[Writer]:
+        found = [run.recording.writer for run in runs]
         return [writer for writer in found if writer is not None]
 
     # -- the process --------------------------------------------------------------------

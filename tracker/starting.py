@@ -28,6 +28,7 @@ from tracker.run import Run
 from tracker.values import tag_text
 
 EndRun = Callable[[Run, Outcome], None]
+FlushRuns = Callable[[list[Run], float | None], bool]
 
 
 class Asked(NamedTuple):
@@ -51,6 +52,7 @@ def start(
     parent: Run | None,
     chosen: Binding | None,
     end: EndRun,
+    flush: FlushRuns,
 ) -> Run:
     """Start, resume or join, and record that. Raises for what is wrong with `asked`."""
     part = joining.part_of(run_id=asked.run_id, is_nested=asked.is_nested)
@@ -73,6 +75,7 @@ def start(
         parent_run_id=_parent_run_id(asked, parent),
         tags=_tags(asked),
         end=end,
+        flush=flush,
     )
     if part.is_owner:
         _record_start(run, part, binding, is_named=bool(asked.run_name))
@@ -84,7 +87,7 @@ def start(
     return run
 
 
-def joined_run(run_id: str, settings: ClientSettings, *, end: EndRun) -> Run:
+def joined_run(run_id: str, settings: ClientSettings, *, end: EndRun, flush: FlushRuns) -> Run:
     """A handle for a run that somebody else owns; its writer opens with the first record."""
     if not isinstance(run_id, str) or not is_run_id(run_id):
         raise InvalidEvent(f"run_id {run_id!r} is no run id")
@@ -99,6 +102,7 @@ def joined_run(run_id: str, settings: ClientSettings, *, end: EndRun) -> Run:
         parent_run_id=None,
         tags={},
         end=end,
+        flush=flush,
     )
 
 

@@ -170,7 +170,7 @@ def test_ending_while_others_log_loses_nothing(home: Path) -> None:
         tracker.end_run()
         is_over.set()
         thread.join()
-        run.end()
+        run.end_run()
 
         writers = [each for each in recorded(home) if each.meta.run_id == run.run_id]
         steps = [step for writer in writers for _, step, _ in writer.points]

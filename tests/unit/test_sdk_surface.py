@@ -1,0 +1,96 @@
+"""The SDK's public names and arguments, and what importing it costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import tracker
+
+ROOT = Path(__file__).parents[2]
+
+# Arguments of mlflow.tracking.fluent (and of MlflowClient where it has no fluent twin),
+# without those of model logging. Ours may go on after them.
+MLFLOW = {
+    "set_tracking_uri": ["uri"],
+    "get_tracking_uri": [],
+    "set_experiment": ["experiment_name", "experiment_id"],
+    "create_experiment": ["name", "artifact_location", "tags"],
+    "get_experiment": ["experiment_id"],
+    "get_experiment_by_name": ["name"],
+    "search_experiments": ["view_type", "max_results", "filter_string", "order_by"],
+    "rename_experiment": ["experiment_id", "new_name"],
+    "delete_experiment": ["experiment_id"],
+    "restore_experiment": ["experiment_id"],
+    "start_run": ["run_id", "experiment_id", "run_name", "nested", "parent_run_id", "tags",
+                  "description", "log_system_metrics"],
+    "end_run": ["status"],
+    "active_run": [],
+    "last_active_run": [],
+    "get_run": ["run_id"],
+    "get_parent_run": ["run_id"],
+    "search_runs": ["experiment_ids", "filter_string", "run_view_type", "max_results", "order_by",
+                    "output_format", "search_all_experiments", "experiment_names"],
+    "delete_run": ["run_id"],
+    "restore_run": ["run_id"],
+    "get_metric_history": ["run_id", "key"],
+    "log_param": ["key", "value", "synchronous"],
+    "log_params": ["params", "synchronous", "run_id"],
+    "log_metric": ["key", "value", "step", "synchronous", "timestamp", "run_id"],
+    "log_metrics": ["metrics", "step", "synchronous", "run_id", "timestamp"],
+    "set_tag": ["key", "value", "synchronous"],
+    "set_tags": ["tags", "synchronous"],
+    "delete_tag": ["key"],
+    "flush": ["timeout"],
+}  # fmt: skip
+RUN_METHODS = [
+    "log_metric", "log_metrics", "log_param", "log_params", "set_tag", "set_tags", "delete_tag",
+    "end_run", "flush", "get_metric_history",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MLFLOW)
+def test_a_function_takes_mlflows_arguments_in_mlflows_order(name: str) -> None:
+    parameters = list(inspect.signature(getattr(tracker, name)).parameters)
+
+    assert name in tracker.__all__
+    assert parameters[: len(MLFLOW[name])] == MLFLOW[name]
+
+
+@pytest.mark.parametrize("name", RUN_METHODS)
+def test_a_run_has_the_functions_as_methods(name: str) -> None:
+    assert callable(getattr(tracker.Run, name))
+
+
+def test_mode_is_keyword_only() -> None:
+    assert inspect.signature(tracker.start_run).parameters["mode"].kind.name == "KEYWORD_ONLY"
+
+
+def test_every_public_name_exists() -> None:
+    for name in tracker.__all__:
+        assert getattr(tracker, name) is not None
+    assert set(tracker.__all__) <= set(dir(tracker))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        tracker.nonsense  # noqa: B018 - looking it up is the test
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert tracker.__version__ == project["project"]["version"]
+
+
+def test_importing_the_sdk_imports_nothing_heavy() -> None:
+    command = "import sys, tracker; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
+    heavy = {"numpy", "pydantic", "aiohttp", "asyncio", "msgpack", "click", "rich", "pandas",
+             "subprocess", "logging", "hashlib", "sqlite3", "tomllib", "ssl", "datetime",
+             "tracker.client", "tracker.entities", "tracker.context"}  # fmt: skip
+
+    assert not heavy & set(done.stdout.split())
