@@ -43,7 +43,10 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     async with Doorman(listening) as doorman:
         settings, app = await asyncio.to_thread(_load, given, log_level)
-    async with running(app, listening, settings=settings, waiting=doorman.waiting) as url:
+    async with (
+        running(app, listening, settings=settings, waiting=doorman.waiting) as url,
+        _serving_this_user(settings, url),
+    ):
         announce(f"listening on {url}")
         await _until_told_or_idle(app, settings, stop)
 
@@ -70,9 +73,7 @@ async def running(
     from aiohttp import web
 
     from ingest.runner import JsonErrorRunner
-    from ingest.server_file import published
 
-    url = url_of(settings.host, listening)
     runner = JsonErrorRunner(app, shutdown_timeout=settings.drain_s)
     try:
         await runner.setup()
@@ -80,11 +81,24 @@ async def running(
         for connection in waiting:
             assert runner.server is not None
             await asyncio.get_running_loop().connect_accepted_socket(runner.server, connection)
-        uri = settings.store_uri
-        with published(settings.server_folder, url=url, backend_store_uri=uri):
-            yield url
+        yield url_of(settings.host, listening)
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _serving_this_user(settings: Settings, url: str) -> AsyncIterator[None]:
+    """Be the server that "local" means, unless another one is."""
+    from ingest.server_file import published
+    from ingest.spool_host import hosting_spool
+
+    uri = settings.store_uri
+    with published(settings.server_folder, url=url, backend_store_uri=uri) as is_ours:
+        if is_ours:
+            async with hosting_spool(settings, port=int(url.rpartition(":")[2])):
+                yield
+        else:
+            yield
 
 
 async def _until_told_or_idle(
