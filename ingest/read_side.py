@@ -8,15 +8,12 @@ closed, and its file removed, when the requests that began before have long ende
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import EventStore
 from ingest.verifying import Verification
 from projections.building import BuildProgress
@@ -25,9 +22,10 @@ from projections.kinds import KINDS
 from projections.read_models import RunsReadStore, SeriesReadStore
 from projections.runner import ProjectionRunner
 from projections.runs_queries import SqliteRunsReadStore
+from projections.series_queries import SeriesQueries
 
-RETIRE_S: Final = 60.0
-"""Requests are over by then; exact histories stream for that long at most."""
+RETIRE_S: Final = 300.0
+"""Requests that began before a switch are over by then, long exact histories included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,7 @@ class ReadSide:
 
     @property
     def series(self) -> SeriesReadStore:
-        if "series" not in self._serving:
-            raise StoreUnavailable("this server has no metric series")
-        return cast(SeriesReadStore, self._serving["series"][1])
+        return cast(SeriesQueries, self._serving["series"][1])
 
     async def wait_for(self, position: int, *, timeout_s: float) -> bool:
         return await self.runner.wait_for(position, timeout_s=timeout_s)
@@ -101,8 +97,7 @@ class ReadSide:
 
     async def start(self) -> None:
         for build in await self.runner.start():
-            if build.name == "runs" or importlib.util.find_spec("projections.series_queries"):
-                self._serving[build.name] = (build, self._open(build))
+            self._serving[build.name] = (build, self._open(build))
 
     async def aclose(self) -> None:
         if self.verification is not None:
@@ -117,15 +112,13 @@ class ReadSide:
     def _open(self, build: Build) -> _Closable:
         if build.name == "runs":
             return SqliteRunsReadStore(build.path)
-        return open_series(build.path, self._store)
+        return SeriesQueries(build.path, self._store)
 
     async def _switched_in_thread(self, build: Build) -> None:
         future = asyncio.run_coroutine_threadsafe(self._switched(build), self._loop)
         await asyncio.wrap_future(future)
 
     async def _switched(self, build: Build) -> None:
-        if build.name not in self._serving:
-            return
         old_build, old_store = self._serving[build.name]
         self._serving[build.name] = (build, self._open(build))
         task = self._loop.create_task(self._retire(old_build, old_store))
@@ -138,11 +131,6 @@ class ReadSide:
         finally:
             await store.aclose()
             self._builds.remove(build.path)
-
-
-def open_series(path: Path, log: EventStore) -> _Closable:
-    queries = importlib.import_module("projections.series_queries")
-    return cast(_Closable, queries.SeriesQueries(path, log))
 
 
 @asynccontextmanager

@@ -107,6 +107,8 @@ async def test_what_was_appended_is_read_once_its_position_was_waited_for(
     view = await server.side.runs.get_run("run", live_run_ids=NOBODY)
     assert view is not None
     assert view.metrics["loss"].count == 20
+    pages = await server.side.series.history("run", "loss", start_step=None, end_step=None)
+    assert [value async for page in pages for value in page.values.tolist()] == list(range(20))
 
 
 async def test_waiting_for_a_position_that_never_comes_ends_in_time(server: Server) -> None:
@@ -155,6 +157,18 @@ async def test_a_rebuild_goes_on_beside_appends_and_is_switched_to_whole(
     report = await server.verified()
     assert report.is_clean, report.findings
     await until(lambda: server.build_files() == ["runs-4.sqlite"])
+
+
+async def test_the_series_projection_is_rebuilt_and_switched_too(server: Server) -> None:
+    await server.append_and_see(*[Metrics({"m": n}, n, n) for n in range(9_000)])
+    await server.rebuilt("series")
+
+    buckets = await server.side.series.buckets(
+        "run", "m", start_step=None, end_step=None, buckets_max=10
+    )
+
+    assert (buckets.points, buckets.max.max()) == (9_000, 8_999.0)
+    assert (await server.verified()).is_clean
 
 
 async def test_requests_that_began_before_a_switch_are_answered_from_the_old_build(
