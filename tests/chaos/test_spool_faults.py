@@ -327,6 +327,32 @@ def test_a_failed_sync_is_never_repeated_on_the_same_file(tmp_path: Path) -> Non
     assert writer.faults == 1
 
 
+def test_a_failed_sync_is_not_forgotten_while_no_other_file_can_be_made(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    writer = writer_on(tmp_path, disk)
+    writer.log_metric(b"loss", 1.0, 0, NOW_US)
+    before = writer.folder.segments()[0].path.stat().st_ino
+    synced: list[int] = []
+
+    def fail(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        if len(synced) == 1:
+            raise refuse(errno.EIO)
+
+    def refuse_open(path: Path) -> None:
+        raise refuse(errno.ENOSPC)
+
+    disk.fail_sync, disk.fail_open = fail, refuse_open
+    assert not writer.flush_to_disk()
+    assert not writer.flush_to_disk()
+    disk.fail_open = lambda path: None
+    assert writer.flush_to_disk()
+
+    assert synced.count(before) == 1
+    assert [record.step for record in read_strictly(writer.folder)] == [0]
+    writer.close()
+
+
 def test_a_disk_that_fails_every_sync_is_tried_with_pauses_and_loses_no_record(
     tmp_path: Path,
 ) -> None:
