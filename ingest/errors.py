@@ -66,6 +66,12 @@ class WriterNotFound(NotFound):
     code = "writer_not_found"
 
 
+class MetricNotFound(NotFound):
+    """The run has logged no metric of this key; details.near are keys that look like it."""
+
+    code = "metric_not_found"
+
+
 class MethodNotAllowed(ApiError):
     status, code = 405, "method_not_allowed"
 

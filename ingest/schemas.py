@@ -241,6 +241,12 @@ class KeysAnswer(Answer):
 # -- metrics --------------------------------------------------------------------------
 
 
+class MetricsAnswer(Answer):
+    run_id: str
+    metrics: dict[str, MetricAnswer]
+    position: int
+
+
 class HistoryAnswer(Answer):
     run_id: str
     key: str

@@ -31,7 +31,7 @@ def run_json(run: RunView, *, position: int, leases: Leases) -> dict[str, Any]:
         "last_position": run.last_position,
         "params": run.params,
         "tags": run.tags,
-        "metrics": {key: _metric_json(metric) for key, metric in run.metrics.items()},
+        "metrics": metrics_json(run),
         "conflicts": [
             {"key": conflict.key, "value": conflict.value, "writer_id": conflict.writer_id}
             for conflict in run.conflicts
@@ -64,6 +64,10 @@ def experiment_json(experiment: ExperimentView, *, position: int) -> dict[str, A
         "last_run_time_us": experiment.last_run_time_us,
         "position": position,
     }
+
+
+def metrics_json(run: RunView) -> dict[str, Any]:
+    return {key: _metric_json(metric) for key, metric in run.metrics.items()}
 
 
 def _metric_json(metric: MetricSummary) -> dict[str, Any]:

@@ -43,7 +43,7 @@ RAW_POINTS_MAX: Final = 262_144
 REFINED_POINTS_MAX: Final = 1_048_576
 
 
-class SqliteSeriesReadStore:
+class SeriesQueries:
     """See read_models.SeriesReadStore. `log` is the log that the projection folds."""
 
     def __init__(self, path: Path, log: EventLogReader) -> None:

@@ -12,7 +12,7 @@ import pytest
 from projections import series_fold, series_projection, series_queries
 from projections.projection import CheckpointMoved
 from projections.series_projection import SeriesProjection
-from projections.series_queries import SqliteSeriesReadStore
+from projections.series_queries import SeriesQueries
 from projections.sqlite import open_for_reading
 from tests.support.memory_log import MemoryLog, Record
 from tests.support.series_model import (
@@ -65,7 +65,7 @@ async def test_history_is_every_point_once_in_order_of_step_then_arrival(
 ) -> None:
     log = random_log(seed)
     await fold(tmp_path / "series.sqlite", log, log.decoded(), sizes=[1, 4])
-    store = SqliteSeriesReadStore(tmp_path / "series.sqlite", log)
+    store = SeriesQueries(tmp_path / "series.sqlite", log)
 
     for run_id in ("r1", "r2", "r3"):
         for key in ("a", "b", "c", "unknown"):
@@ -81,7 +81,7 @@ async def test_history_is_every_point_once_in_order_of_step_then_arrival(
 async def test_buckets_are_those_of_the_points_one_by_one(tmp_path: Path, seed: int) -> None:
     log = random_log(seed)
     await fold(tmp_path / "series.sqlite", log, log.decoded())
-    store = SqliteSeriesReadStore(tmp_path / "series.sqlite", log)
+    store = SeriesQueries(tmp_path / "series.sqlite", log)
 
     for run_id in ("r1", "r2", "r3"):
         for start, end in ((None, None), (0, 40), (3, 3)):
@@ -162,7 +162,7 @@ async def test_a_query_sees_one_state_while_the_tail_is_sealed_under_it(
     log = random_log(5, batches=120)
     decoded = log.decoded()
     projection = SeriesProjection(tmp_path / "series.sqlite", log)
-    store = SqliteSeriesReadStore(tmp_path / "series.sqlite", log)
+    store = SeriesQueries(tmp_path / "series.sqlite", log)
     see = store._see
 
     async def seal_in_between(*args: object, **options: object) -> object:
@@ -200,7 +200,7 @@ def long_log(n: int, *, seed: int = 0, shuffle: bool = False, batch: int = 10_00
 async def test_long_series_are_charted_from_roll_ups_and_no_spike_is_lost(tmp_path: Path) -> None:
     log = long_log(400_000)
     await fold(tmp_path / "series.sqlite", log, log.decoded())
-    store = SqliteSeriesReadStore(tmp_path / "series.sqlite", log)
+    store = SeriesQueries(tmp_path / "series.sqlite", log)
     points = expected_series(log.batches, "r", "loss", None, None)
 
     buckets = await store.buckets("r", "loss", start_step=None, end_step=None, buckets_max=1000)
@@ -229,7 +229,7 @@ async def test_chunks_over_the_same_steps_are_merged_in_bounded_windows(
     monkeypatch.setattr(series_history, "DEEP_WINDOW_POINTS", 8_192)
     log = long_log(300_000, shuffle=True)
     await fold(tmp_path / "series.sqlite", log, log.decoded())
-    store = SqliteSeriesReadStore(tmp_path / "series.sqlite", log)
+    store = SeriesQueries(tmp_path / "series.sqlite", log)
 
     points = expected_series(log.batches, "r", "twice", None, None)
     sizes = []

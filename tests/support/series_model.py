@@ -13,7 +13,7 @@ from projections.log import StoredBatch
 from projections.projection import DecodedBatch
 from projections.read_models import Buckets
 from projections.series_projection import SeriesProjection
-from projections.series_queries import SqliteSeriesReadStore
+from projections.series_queries import SeriesQueries
 from tests.support.memory_log import MemoryLog
 
 
@@ -56,7 +56,7 @@ def expected_series(
 
 
 async def stored_series(
-    store: SqliteSeriesReadStore, run_id: str, key: str, start: int | None, end: int | None
+    store: SeriesQueries, run_id: str, key: str, start: int | None, end: int | None
 ) -> list[ModelPoint]:
     points: list[ModelPoint] = []
     async for page in await store.history(run_id, key, start_step=start, end_step=end):
