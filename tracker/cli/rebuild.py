@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from tracker.cli.connection import CommandFailed, failures_told
+from tracker.cli.connection import RETRY_FOR_S, CommandFailed, failures_told
 from tracker.cli.formats import printable
 from tracker.cli.options import connection_options, option
 from tracker.cli.output import json_option, result, result_json
@@ -17,7 +17,6 @@ from tracker.cli.progress import Progress, progress_on_stderr
 from tracker.cli.stores import is_server, store_path_of
 
 POLL_S: Final = 0.5
-RETRY_FOR_S: Final = 10.0
 
 
 @click.command("rebuild")
