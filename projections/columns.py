@@ -164,8 +164,8 @@ def check_payload(payload: bytes, *, n: int) -> int:
     frames = _unpack(decompress(payload, bytes_max=limits.BATCH_UNPACKED_BYTES_MAX))
     if type(frames) is list and len(frames) == 1:
         frame = frames[0]
-        is_metrics = type(frame) is list and len(frame) == _METRICS_FRAME_ITEMS
-        if is_metrics and frame[0] == wire.METRICS_FRAME and frame[2] == _ALL_OFFSETS:
+        is_metrics = _kind_of(frame) == (wire.METRICS_FRAME, _METRICS_FRAME_ITEMS)
+        if is_metrics and frame[2] == _ALL_OFFSETS:
             points = _points_of(frame)
             if points <= limits.BATCH_POINTS_MAX and frame[1] == n:
                 _check_metrics(frame)

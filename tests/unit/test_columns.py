@@ -126,12 +126,21 @@ def test_a_decoded_column_may_be_written_to() -> None:
         assert column[0] == 7
 
 
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 2**63)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.binary(max_size=24)
+)
 NONSENSE = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 2**63) | st.floats() | st.text(max_size=3)
-    | st.binary(max_size=24),
-    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=7) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 def outcome(decode: Any, payload: bytes, n: int) -> Any:
