@@ -86,11 +86,11 @@ class ApiRefusal(QueryFailed):
 
 
 class InvalidQuery(ApiRefusal):
-    default_hint = "The search language is described in docs/guides/querying.md."
+    default_hint = "`tracker runs search --help` has examples of the search language."
 
     @property
     def position(self) -> int | None:
-        """The column of the filter text, from 0, at which it stops making sense."""
+        """The column of the filter text, from 1, at which it stops making sense."""
         position = self.details.get("position")
         return position if isinstance(position, int) else None
 

@@ -59,8 +59,9 @@ def failures_told(*, filter_text: str = "") -> Iterator[None]:
         yield
     except InvalidQuery as error:
         message = printable(error.message, characters_max=1000)
+        is_about_filter = "order_by" not in message
         raise NotUnderstood(
-            message + _pointer(filter_text, error.position),
+            message + _pointer(filter_text if is_about_filter else "", error.position),
             hint=str(error.details.get("hint") or error.hint),
         ) from error
     except ServerUnreachable as error:
@@ -79,10 +80,10 @@ def failures_told(*, filter_text: str = "") -> Iterator[None]:
         raise CommandFailed(str(error)) from error
 
 
-def _pointer(text: str, position: int | None) -> str:
-    """The text with a caret below the column."""
-    if not text or position is None or not 0 <= position <= len(text):
+def _pointer(text: str, column: int | None) -> str:
+    """The text with a caret below the column, which counts from 1."""
+    if not text or column is None or not 1 <= column <= len(text) + 1:
         return ""
-    start = max(0, position - 50)
+    start = max(0, column - 51)
     shown = printable(text[start : start + 100], characters_max=100)
-    return f"\n       {shown}\n       {' ' * (position - start)}^"
+    return f"\n       {shown}\n       {' ' * (column - 1 - start)}^"
