@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from tracker.spool.creation import sync_new_folder
 from tracker.spool.losses import reason_of
+from tracker.spool.meta import sync_folder
 from tracker.spool.segments import OpenSegment, rewrite_segment
 from tracker.spool.tail import Tail
 
@@ -56,7 +57,11 @@ class Syncer:
         if tail.are_names_unsynced:
             tail.are_names_unsynced = False
             try:
-                sync_new_folder(tail.folder)
+                if tail.is_folder_new:
+                    tail.is_folder_new = False
+                    sync_new_folder(tail.folder)
+                else:
+                    sync_folder(tail.folder.path)
             except OSError as error:
                 self.count(error)
 

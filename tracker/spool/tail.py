@@ -58,6 +58,7 @@ class Tail:
         "fd",
         "files",
         "folder",
+        "is_folder_new",
         "limit",
         "loss",
         "meta",
@@ -84,6 +85,7 @@ class Tail:
         self.segment_bytes_max = segment_bytes_max
         self.sealed: list[OpenSegment] = []
         self.are_names_unsynced = True
+        self.is_folder_new = True  # nor are the names on the way to the folder synced
         self.next_seq = first_seq
         self.fd = new.segment.fd
         self.size = HEADER_BYTES
