@@ -320,8 +320,12 @@ async def test_a_file_that_is_no_database_is_made_anew(server: Server) -> None:
     assert await server.tag("n") == "1"
 
 
-async def test_the_pointer_names_a_complete_build_at_every_moment(server: Server) -> None:
-    await server.append_and_see(*[tagged(n) for n in range(2_000)])
+async def test_the_pointer_names_a_complete_build_at_every_moment(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for turn in range(20):
+        await server.append_and_see(*[tagged(n) for n in range(turn * 100, turn * 100 + 100)])
+    monkeypatch.setattr("projections.building.ROUND_BATCHES_MAX", 1)
     server.side.rebuild("runs")
     while not server.side.rebuilds()[0].is_over:
         pointer = json.loads((server.builds.folder / "current.json").read_text())
