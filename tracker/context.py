@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from tracker.spool.machine import host_name
 _COMMAND_CHARACTERS_MAX: Final = 4096
 # git status of a large tree on a network disk can take minutes; then nobody is told.
 _DIRTY_TIMEOUT_S: Final = 30.0
+# Starting git imports a module and makes a process; the training's first steps go first.
+_HEAD_START_S: Final = 0.01
 
 _captured: tuple[int, dict[str, str]] | None = None
 
@@ -115,6 +118,7 @@ class DirtyFlag:
             self._answered.wait(timeout_s)
 
     def _ask(self) -> None:
+        time.sleep(_HEAD_START_S)
         name, _ = _source()
         checkout = git_state.find(_source_folder(name))
         is_dirty = checkout and git_state.is_dirty(checkout.root, timeout_s=_DIRTY_TIMEOUT_S)

@@ -23,6 +23,9 @@ from tracker.notices import notices
 # A helper leaves when it has been idle; it is looked for again with the next run, but
 # not with each of a hundred short ones.
 _LOOK_AGAIN_S = 5.0
+# Looking for a helper imports modules and may start a process; the training's first steps
+# should not share the interpreter with that.
+_HEAD_START_S = 0.02
 
 
 class Hosting:
@@ -47,6 +50,7 @@ class Hosting:
 
 
 def _start(settings: ClientSettings) -> None:
+    time.sleep(_HEAD_START_S)
     from tracker.spool.folder import SpoolRoot
     from tracker.spool.locks import is_locked
 
