@@ -2,7 +2,7 @@
 
 Unlike logging these wait and may fail: they raise a QueryFailed of tracker.refusals. What
 this process has logged is seen by its own queries, as far as it can be delivered within
-two seconds.
+five seconds.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from tracker.client import Client
     from tracker.entities import Experiment, Metric, RunRecord
 
-# How long a query waits for what this process has logged before it.
-_OWN_WRITES_WAIT_S: Final = 2.0
+# How long a query waits for what this process has logged before it. A shipper that has
+# just been started needs one second, on a crowded machine three.
+_OWN_WRITES_WAIT_S: Final = 5.0
 _OWN_WRITES_POLL_S: Final = 0.01
 
 OutputFormat = Literal["pandas", "polars", "arrow", "list"]
@@ -33,6 +34,7 @@ class _Clients:
     """One client per destination, kept for its connections."""
 
     def __init__(self) -> None:
+        self.unanswered = 0  # waits in a row that nothing came of; each halves the next
         self._clients: dict[tuple[str, str, str | None], Client] = {}
         self._lock = threading.Lock()
 
@@ -54,10 +56,13 @@ def client() -> Client:
     found = _clients.client()
     unseen = session.unseen_writes(found.uri)
     if unseen:
-        deadline = time.monotonic() + _OWN_WRITES_WAIT_S
+        deadline = time.monotonic() + _OWN_WRITES_WAIT_S / 2**_clients.unanswered
         for writer_id, next_seq in unseen:
             if _is_delivered(found, writer_id, next_seq, deadline=deadline):
                 session.saw_writes(writer_id, next_seq)
+                _clients.unanswered = 0
+            else:
+                _clients.unanswered = min(_clients.unanswered + 1, 10)
     return found
 
 
