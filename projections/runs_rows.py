@@ -63,8 +63,8 @@ class SqliteRunsLoader:
         row = self._one("writer", writer_id)
         if row is None:
             return None
-        *fields, about = row
-        return WriterState(*fields, about=None if about is None else json.loads(about))
+        about = None if row[6] is None else json.loads(row[6])
+        return WriterState(row[0], row[1], row[2], row[3], row[4], row[5], about)
 
     def experiment(self, experiment_id: str) -> ExperimentState | None:
         row = self._one("experiment", experiment_id)
