@@ -51,7 +51,7 @@ def encode_values(values: Float64s) -> bytes:
     """The smallest form of a contiguous column of at least one value."""
     n = len(values)
     bits = values.view(np.uint64)
-    if (bits == bits[0]).all():
+    if n == 1 or (bits == bits[0]).all():
         return bytes([CONSTANT]) + values[:1].astype("<f8").tobytes()
     if n < _RAW_BELOW:
         return _raw(values)

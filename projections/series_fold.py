@@ -129,19 +129,15 @@ def _cohort(frames: Sequence[PlacedFrame], keys: Sequence[str]) -> Cohort:
     times = np.concatenate([frame.times_us for _, frame in frames])
     arrival = np.concatenate([frame.offsets + first for first, frame in frames])
     order = _order(steps, arrival)
+    by_keys = {frame.keys: {key: i for i, key in enumerate(frame.keys)} for _, frame in frames}
+    places = [(frame.values, by_keys[frame.keys]) for _, frame in frames]
     columns = []
-    places = [{key: i for i, key in enumerate(frame.keys)} for _, frame in _distinct(frames)]
-    lookup = dict(zip((frame.keys for _, frame in _distinct(frames)), places, strict=True))
     for key in keys:
-        column = np.concatenate([frame.values[lookup[frame.keys][key]] for _, frame in frames])
+        column = np.concatenate([values[at[key]] for values, at in places])
         columns.append(column if order is None else column[order])
     if order is not None:
         steps, times = steps[order], times[order]
     return Cohort(tuple(keys), steps, times, tuple(columns))
-
-
-def _distinct(frames: Sequence[PlacedFrame]) -> list[PlacedFrame]:
-    return list({frame.keys: (first, frame) for first, frame in frames}.values())
 
 
 def _order(steps: Int64s, arrival: Int64s) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from projections.series_codec import decode_values
 from projections.series_ints import decode_ints
@@ -35,9 +35,11 @@ class StepRange:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """`points` are set for short chunks, the roll-ups for full ones where asked for."""
+class Chunk(NamedTuple):
+    """`points` are set for short chunks, `coarse` roll-ups for full ones where asked for.
+
+    A tuple, as a chart of ten million points makes thousands.
+    """
 
     chunk_id: int
     chunk_no: int
@@ -45,8 +47,8 @@ class Chunk:
     n: int
     step_first: int
     step_last: int
-    axis_bins: bytes | None = None
-    value_bins: bytes | None = None
+    axis_coarse: bytes = b""
+    value_coarse: bytes = b""
     points: Points | None = None
 
 
@@ -57,17 +59,18 @@ class Snapshot:
     position: int
     tail_from: int
     has_tail: bool
+    metric_no: int
     chunks: list[Chunk]
 
 
 def take_snapshot(
-    connection: sqlite3.Connection, run_id: str, key: str, steps: StepRange, *, with_bins: bool
+    connection: sqlite3.Connection, run_id: str, key: str, steps: StepRange, *, with_coarse: bool
 ) -> Snapshot:
     position = position_of(connection)
     tail = connection.execute(SQL["tail"], (run_id,)).fetchone()
     if tail is None:
-        return Snapshot(position, position, False, [])
-    chunks = []
+        return Snapshot(position, position, False, 0, [])
+    chunks: list[Chunk] = []
     metric = connection.execute(SQL["metric"], (run_id, key)).fetchone()
     if metric is not None:
         values = {
@@ -75,12 +78,13 @@ def take_snapshot(
             "start_step": INT64_MIN if steps.start is None else steps.start,
             "end_step": INT64_MAX if steps.end is None else steps.end,
         }
-        found = connection.execute(SQL["chunks_with_bins" if with_bins else "chunks"], values)
-        chunks = [
-            Chunk(*row) if row[3] == CHUNK_POINTS else _short(connection, Chunk(*row))
-            for row in found.fetchall()
-        ]
-    return Snapshot(position, tail[0], tail[1] > 0, chunks)
+        found = connection.execute(SQL["chunks_with_coarse" if with_coarse else "chunks"], values)
+        for row in found.fetchall():
+            chunk = Chunk(*row)
+            is_full = chunk.n == CHUNK_POINTS
+            chunks.append(chunk if is_full else _with_points(connection, chunk))
+    metric_no = metric[0] if metric is not None else 0
+    return Snapshot(position, tail[0], tail[1] > 0, metric_no, chunks)
 
 
 def position_of(connection: sqlite3.Connection) -> int:
@@ -95,12 +99,16 @@ def points_of(connection: sqlite3.Connection, chunk: Chunk, steps: StepRange) ->
     return points.within(steps.start, steps.end)
 
 
-def _short(connection: sqlite3.Connection, chunk: Chunk) -> Chunk:
-    points = _read_points(connection, chunk)
-    return Chunk(
-        chunk.chunk_id, chunk.chunk_no, chunk.axis_id, chunk.n,
-        chunk.step_first, chunk.step_last, points=points,
-    )  # fmt: skip
+def fine_bins(
+    connection: sqlite3.Connection, metric_no: int, first_no: int, last_no: int
+) -> dict[int, tuple[bytes, bytes]]:
+    """The fine roll-ups, of axis and values, of the full chunks of these numbers."""
+    found = connection.execute(SQL["bins"], (metric_no, first_no, last_no))
+    return {chunk_no: (axis, values) for chunk_no, axis, values in found}
+
+
+def _with_points(connection: sqlite3.Connection, chunk: Chunk) -> Chunk:
+    return chunk._replace(points=_read_points(connection, chunk))
 
 
 def _read_points(connection: sqlite3.Connection, chunk: Chunk) -> Points:

@@ -16,11 +16,19 @@ FROM chunk CROSS JOIN axis ON axis.axis_id = chunk.axis_id
 WHERE metric_no = :metric_no AND step_first <= :end_step AND step_last >= :start_step
 ORDER BY chunk_no;
 
--- name: chunks_with_bins
-SELECT chunk_id, chunk_no, chunk.axis_id, chunk.n, step_first, step_last, axis.bins, chunk.bins
+-- name: chunks_with_coarse
+SELECT
+    chunk_id, chunk_no, chunk.axis_id, chunk.n, step_first, step_last, axis.coarse, chunk.coarse
 FROM chunk CROSS JOIN axis ON axis.axis_id = chunk.axis_id
 WHERE metric_no = :metric_no AND step_first <= :end_step AND step_last >= :start_step
 ORDER BY chunk_no;
+
+-- name: bins
+SELECT chunk_no, axis_bins.bins, chunk_bins.bins
+FROM chunk
+CROSS JOIN axis_bins ON axis_bins.axis_id = chunk.axis_id
+CROSS JOIN chunk_bins ON chunk_bins.chunk_id = chunk.chunk_id
+WHERE metric_no = ? AND chunk_no BETWEEN ? AND ?;
 
 -- name: values
 SELECT data FROM chunk_values WHERE chunk_id = ?;

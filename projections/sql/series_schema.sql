@@ -46,7 +46,12 @@ CREATE TABLE axis (
     n INTEGER NOT NULL,
     step_first INTEGER NOT NULL,            -- the least, as points are in order of step
     step_last INTEGER NOT NULL,
-    bins BLOB                               -- of full chunks, see series_rollup
+    coarse BLOB                             -- bins of 1,024 of full chunks, see series_rollup
+);
+
+CREATE TABLE axis_bins (
+    axis_id INTEGER PRIMARY KEY,
+    bins BLOB NOT NULL                      -- bins of 128
 );
 
 CREATE TABLE axis_points (
@@ -55,17 +60,22 @@ CREATE TABLE axis_points (
     times BLOB NOT NULL
 );
 
--- Values lie apart, so that reading roll-ups does not page through them.
+-- Finer bins and values lie apart, so that reading coarse ones does not page through them.
 CREATE TABLE chunk (
     chunk_id INTEGER PRIMARY KEY,
     metric_no INTEGER NOT NULL,
     chunk_no INTEGER NOT NULL,              -- points of one step: the lower chunk's came first
     axis_id INTEGER NOT NULL,
     n INTEGER NOT NULL,                     -- 4,096 is full and final; others may be merged
-    bins BLOB                               -- of full chunks, see series_rollup
+    coarse BLOB                             -- bins of 1,024 of full chunks, see series_rollup
 );
 CREATE UNIQUE INDEX chunk_of_metric ON chunk (metric_no, chunk_no);
 CREATE INDEX chunk_to_merge ON chunk (metric_no, chunk_no) WHERE n < 4096;
+
+CREATE TABLE chunk_bins (
+    chunk_id INTEGER PRIMARY KEY,
+    bins BLOB NOT NULL                      -- bins of 128
+);
 
 CREATE TABLE chunk_values (
     chunk_id INTEGER PRIMARY KEY,

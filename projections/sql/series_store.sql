@@ -34,12 +34,15 @@ INSERT OR REPLACE INTO run (
 SELECT key.key, metric.metric_no, metric.chunks
 FROM metric JOIN key USING (key_id) WHERE metric.run_no = ?;
 
+-- name: metrics_count
+SELECT coalesce(max(metric_no), 0) FROM metric;
+
 -- name: insert_key
 INSERT INTO key (key) VALUES (?) ON CONFLICT DO NOTHING;
 
 -- name: insert_metric
-INSERT INTO metric (run_no, key_id, chunks)
-SELECT ?, key_id, 0 FROM key WHERE key = ? RETURNING metric_no;
+INSERT INTO metric (run_no, metric_no, key_id, chunks)
+SELECT ?, ?, key_id, ? FROM key WHERE key = ?;
 
 -- name: set_chunks
 UPDATE metric SET chunks = ? WHERE metric_no = ?;
@@ -61,6 +64,9 @@ INSERT INTO axis VALUES (?, ?, ?, ?, ?, ?);
 -- name: insert_axis_points
 INSERT INTO axis_points VALUES (?, ?, ?);
 
+-- name: insert_axis_bins
+INSERT INTO axis_bins VALUES (?, ?);
+
 -- name: leave_axis
 UPDATE axis SET uses = uses - ? WHERE axis_id = ? RETURNING uses;
 
@@ -72,6 +78,9 @@ DELETE FROM axis_points WHERE axis_id = ?;
 
 -- name: insert_chunk
 INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: insert_chunk_bins
+INSERT INTO chunk_bins VALUES (?, ?);
 
 -- name: insert_chunk_values
 INSERT INTO chunk_values VALUES (?, ?);

@@ -1,0 +1,136 @@
+"""Charts from what is stored: the coarsest level that is fine enough, chunk by chunk.
+
+Up to a quarter of a million points are decoded as they are. Beyond, full chunks that lie
+within the range give bins of 1,024 points, where those make four to a bucket, else bins of
+128. Chunks whose bins are wide against a bucket (sparse or scattered steps), those that
+the range cuts, short ones and the tail give their points.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from projections.read_models import Buckets
+from projections.series_buckets import as_buckets, reduce_to_buckets
+from projections.series_points import Points, merged
+from projections.series_rollup import (
+    CHUNK_POINTS,
+    COARSE,
+    FINE,
+    Bins,
+    bins_of_points,
+    bins_of_rollups,
+    joined,
+)
+from projections.series_snapshot import Chunk, Snapshot, StepRange, fine_bins, points_of
+
+# Some five milliseconds.
+RAW_POINTS_MAX: Final = 262_144
+# Beyond it, points are decoded only where roll-ups are too coarse, and so many at most.
+REFINED_POINTS_MAX: Final = 1_048_576
+_COARSE_BINS_PER_BUCKET: Final = 4
+
+
+def chart(
+    connection: sqlite3.Connection,
+    snapshot: Snapshot,
+    tail: Points,
+    steps: StepRange,
+    buckets_max: int,
+) -> Buckets:
+    """At most `buckets_max` buckets, or the points when there are fewer than twice as many."""
+    chunks = snapshot.chunks
+    stored = sum([chunk.n for chunk in chunks])
+    if stored + len(tail) <= max(RAW_POINTS_MAX, 2 * buckets_max):
+        bins = _all_points(connection, chunks, tail, steps)
+    else:
+        bins = _bins(connection, snapshot, tail, steps, buckets_max)
+        if int(bins.count.sum()) < 2 * buckets_max:
+            # Most points of the chunks that were touched lie outside the range.
+            bins = _all_points(connection, chunks, tail, steps)
+    if int(bins.count.sum()) < 2 * buckets_max:
+        return as_buckets(bins)
+    return reduce_to_buckets(
+        bins, buckets_max=buckets_max, start_step=steps.start, end_step=steps.end
+    )
+
+
+def _all_points(
+    connection: sqlite3.Connection, chunks: Sequence[Chunk], tail: Points, steps: StepRange
+) -> Bins:
+    points = merged([*(points_of(connection, chunk, steps) for chunk in chunks), tail])
+    return bins_of_points(points.steps, points.times_us, points.values)
+
+
+def _bins(
+    connection: sqlite3.Connection,
+    snapshot: Snapshot,
+    tail: Points,
+    steps: StepRange,
+    buckets_max: int,
+) -> Bins:
+    """Roll-ups where they are fine enough, points elsewhere; in order of arrival."""
+    chunks = snapshot.chunks
+    rolled = [
+        i
+        for i, chunk in enumerate(chunks)
+        if chunk.n == CHUNK_POINTS and steps.holds(chunk.step_first, chunk.step_last)
+    ]
+    width = _bucket_width(chunks, tail, steps, buckets_max)
+    bins, per_chunk = _rolled_up(connection, snapshot, rolled, buckets_max)
+    coarse = {rolled[place] for place in _too_wide(bins, per_chunk, width)}
+    place_of = {i: place for place, i in enumerate(rolled) if i not in coarse}
+    parts: list[Bins] = []
+    start = stop = 0  # the roll-ups that are to be the next part, as places in `rolled`
+    for i, chunk in enumerate(chunks):
+        place = place_of.get(i)
+        if place is None:
+            parts.append(bins.cut(start * per_chunk, stop * per_chunk))
+            start = stop
+            points = points_of(connection, chunk, steps)
+            parts.append(bins_of_points(points.steps, points.times_us, points.values))
+        else:
+            start = place if start == stop else start
+            stop = place + 1
+    parts.append(bins.cut(start * per_chunk, stop * per_chunk))
+    return joined([*parts, bins_of_points(tail.steps, tail.times_us, tail.values)])
+
+
+def _rolled_up(
+    connection: sqlite3.Connection, snapshot: Snapshot, rolled: Sequence[int], buckets_max: int
+) -> tuple[Bins, int]:
+    """The bins of the chunks `rolled`, and how many a chunk has."""
+    chunks = snapshot.chunks
+    if len(rolled) * COARSE >= _COARSE_BINS_PER_BUCKET * buckets_max:
+        axes = [chunks[i].axis_coarse for i in rolled]
+        values = [chunks[i].value_coarse for i in rolled]
+        return bins_of_rollups(axes, values, bins=COARSE), COARSE
+    if not rolled:
+        return bins_of_rollups([], [], bins=FINE), FINE
+    first, last = chunks[rolled[0]].chunk_no, chunks[rolled[-1]].chunk_no
+    found = fine_bins(connection, snapshot.metric_no, first, last)
+    pairs = [found[chunks[i].chunk_no] for i in rolled]
+    bins = bins_of_rollups([a for a, _ in pairs], [v for _, v in pairs], bins=FINE)
+    return bins, FINE
+
+
+def _too_wide(bins: Bins, per_chunk: int, width: int) -> list[int]:
+    """The places of chunks with a bin wider than half a bucket; the widest, within a budget."""
+    spans = bins.last_step.view(np.uint64) - bins.first_step.view(np.uint64)
+    widest = spans.reshape(-1, per_chunk).max(axis=1) if len(spans) else spans
+    places = np.flatnonzero(widest >= max(1, (width + 1) // 2))
+    order = np.argsort(widest[places], kind="stable")[::-1]
+    chosen: list[int] = places[order[: REFINED_POINTS_MAX // CHUNK_POINTS]].tolist()
+    return chosen
+
+
+def _bucket_width(chunks: Sequence[Chunk], tail: Points, steps: StepRange, buckets_max: int) -> int:
+    firsts = [chunk.step_first for chunk in chunks] + [int(step) for step in tail.steps[:1]]
+    lasts = [chunk.step_last for chunk in chunks] + [int(step) for step in tail.steps[-1:]]
+    low = min(firsts) if steps.start is None else steps.start
+    high = max(lasts) if steps.end is None else steps.end
+    return (high - low + 1) // buckets_max
