@@ -14,12 +14,20 @@ from aiohttp import web
 
 from ingest.append_pipeline import AppendPipeline
 from ingest.auth import Gate
-from ingest.components import APPEND_PIPELINE, CLOSING, COUNTERS, LEASE_BOOK, READ_SIDE, SETTINGS
+from ingest.components import (
+    APPEND_PIPELINE,
+    CLOSING,
+    COUNTERS,
+    GATE,
+    LEASE_BOOK,
+    READ_SIDE,
+    SETTINGS,
+)
 from ingest.counters import ServerCounters
 from ingest.event_stores.memory import MemoryEventStore
 from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.liveness import LeaseBook, saving
-from ingest.middleware import surround
+from ingest.middleware import expect, surround
 from ingest.openapi import DOCUMENT, document_of
 from ingest.routes.table import Route
 from ingest.settings import Settings
@@ -41,12 +49,12 @@ ROUTE_MODULES: Final = (
 
 def build_app(settings: Settings) -> web.Application:
     """The application, its stores not yet open: they open when it starts."""
-    counters, closing = ServerCounters(), asyncio.Event()
+    counters, closing, gate = ServerCounters(), asyncio.Event(), Gate(settings)
     routes = all_routes()
     app = web.Application(
         middlewares=[
             surround(
-                Gate(settings),
+                gate,
                 counters,
                 closing,
                 open_paths=frozenset(route.path for route in routes if route.is_open),
@@ -54,11 +62,12 @@ def build_app(settings: Settings) -> web.Application:
         ],
     )
     app[SETTINGS] = settings
+    app[GATE] = gate
     app[COUNTERS] = counters
     app[CLOSING] = closing
     app[DOCUMENT] = document_of(routes, needs_key=settings.api_key is not None)
     for route in routes:
-        app.router.add_route(route.method, route.path, route.handler)
+        app.router.add_route(route.method, route.path, route.handler, expect_handler=expect)
     app.cleanup_ctx.append(_event_store)
     app.cleanup_ctx.append(_leases)
     app.cleanup_ctx.append(_read_side)

@@ -42,7 +42,7 @@ class InFlightBytes:
             reservation.grow(size)
             yield reservation
         finally:
-            self._counters.in_flight_bytes -= reservation.size
+            reservation.release()
 
     def take(self, size: int) -> None:
         held = self._counters.in_flight_bytes
@@ -51,9 +51,12 @@ class InFlightBytes:
             raise Busy("the server is busy with other batches; send it again", retry_after_s=1.0)
         self._counters.in_flight_bytes += size
 
+    def give_back(self, size: int) -> None:
+        self._counters.in_flight_bytes -= size
+
 
 class Reservation:
-    """What one request holds of the budget."""
+    """What one request holds of the budget, until it is released."""
 
     __slots__ = ("_budget", "size")
 
@@ -65,6 +68,10 @@ class Reservation:
         if size > 0:
             self._budget.take(size)
             self.size += size
+
+    def release(self) -> None:
+        self._budget.give_back(self.size)
+        self.size = 0
 
 
 class AppendPipeline:

@@ -11,9 +11,8 @@ import hashlib
 import hmac
 import ipaddress
 import socket
+from collections.abc import Mapping
 from typing import Final
-
-from aiohttp import web
 
 from ingest.errors import ForbiddenHost, ForbiddenOrigin, Unauthorized
 from ingest.settings import Settings
@@ -40,17 +39,19 @@ class Gate:
         # A client repeats its headers; what was right once need not be taken apart again.
         self._known_host_headers: set[str] = set()
 
-    def check(self, request: web.BaseRequest, *, is_open: bool) -> None:
-        """Raise ForbiddenHost, ForbiddenOrigin or Unauthorized."""
-        headers = request.headers
-        host = headers.get("Host", "")
+    def admit(self, method: str, headers: Mapping[str, str], *, is_open: bool) -> None:
+        """Raise ForbiddenHost, ForbiddenOrigin or Unauthorized.
+
+        `headers` are found by their names in lower case.
+        """
+        host = headers.get("host", "")
         if host not in self._known_host_headers:
             self._check_host(host)
-        origin = headers.get("Origin")
-        if origin is not None and request.method not in _SAFE_METHODS:
+        origin = headers.get("origin")
+        if origin is not None and method not in _SAFE_METHODS:
             _check_origin(origin, host)
         if self._key_sha256 is not None and not is_open:
-            self._check_key(headers.get("Authorization", ""))
+            self._check_key(headers.get("authorization", ""))
 
     def _check_host(self, header: str) -> None:
         name = _host_name(header)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ingest.append_pipeline import AppendPipeline
+from ingest.auth import Gate
 from ingest.counters import ServerCounters
 from ingest.liveness import LeaseBook
 from ingest.settings import Settings
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ingest.read_side import ReadSide
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
 COUNTERS: web.AppKey[ServerCounters] = web.AppKey("counters", ServerCounters)
 APPEND_PIPELINE: web.AppKey[AppendPipeline] = web.AppKey("append_pipeline", AppendPipeline)
 LEASE_BOOK: web.AppKey[LeaseBook] = web.AppKey("lease_book", LeaseBook)

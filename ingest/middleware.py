@@ -59,7 +59,7 @@ def surround(
             counters.last_activity = started
         request_id = _request_id(request)
         try:
-            gate.check(request, is_open=path in open_paths)
+            gate.admit(request.method, request.headers, is_open=path in open_paths)
             if closing.is_set():
                 raise ShuttingDown("the server is stopping; send it again", retry_after_s=1.0)
             if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -83,10 +83,21 @@ def surround(
             response.headers[REQUEST_ID_HEADER] = request_id
             response.headers.update(SECURITY_HEADERS)
         counters.requests[response.status] += 1
-        _log(request, response, request_id, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        log_request(
+            request.method, path, response.status, request_id, seconds, remote=request.remote
+        )
         return response
 
     return middleware
+
+
+async def expect(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`; other expectations are ignored, as HTTP allows."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # It is no part of the answer that is to come.
+        request.writer.output_size = 0
 
 
 def refusal(error: Exception, counters: ServerCounters, request_id: str) -> web.Response:
@@ -134,22 +145,32 @@ def _request_id(request: web.BaseRequest) -> str:
     given = request.headers.get(REQUEST_ID_HEADER)
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
+    return new_request_id()
+
+
+def new_request_id() -> str:
     return f"{_PROCESS}-{next(_numbers)}"
 
 
-def _log(
-    request: web.Request, response: web.StreamResponse, request_id: str, seconds: float
+def log_request(
+    method: str,
+    path: str,
+    status: int,
+    request_id: str,
+    seconds: float,
+    *,
+    remote: str | None = None,
 ) -> None:
-    is_quiet = response.status < 400 and request.path in _QUIET_PATHS
-    level = logging.DEBUG if is_quiet else logging.INFO
+    """One line per request; those that machines send all the time only at level debug."""
+    level = logging.DEBUG if status < 400 and path in _QUIET_PATHS else logging.INFO
     if not REQUEST_LOG.isEnabledFor(level):
         return
     fields = {
         "request_id": request_id,
-        "method": request.method,
-        "path": request.path,
-        "status": response.status,
+        "method": method,
+        "path": path,
+        "status": status,
         "ms": round(seconds * 1000, 2),
-        "remote": request.remote,
+        "remote": remote,
     }
     REQUEST_LOG.log(level, "request", extra={"fields": fields})

@@ -1,4 +1,5 @@
-"""aiohttp's runner, with JSON for what its parser refuses before any handler is asked."""
+"""aiohttp's runner with our own connections. Bodies are handed over as they came: nothing
+is unpacked behind our limits."""
 
 from __future__ import annotations
 
@@ -7,50 +8,20 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from ingest.components import COUNTERS
-from ingest.counters import ServerCounters
-from ingest.errors import InvalidRequest
-from ingest.middleware import SECURITY_HEADERS, refusal
-
-
-class _Protocol(RequestHandler):
-    """One connection."""
-
-    __slots__ = ("counters",)
-    counters: ServerCounters
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if status >= 500:
-            return super().handle_error(request, status, exc, message)
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer was already begun")
-        said = " ".join((message or str(exc) or "unreadable").split())[:200]
-        response = refusal(InvalidRequest(f"this is not HTTP: {said}"), self.counters, "")
-        response.headers.update(SECURITY_HEADERS)
-        response.force_close()
-        return response
+from ingest.append_connection import AppendConnection, AppendServices
+from ingest.components import APPEND_PIPELINE, CLOSING, COUNTERS, GATE, SETTINGS
 
 
 class _Server(web.Server):
-    def __init__(self, server: web.Server, counters: ServerCounters, **options: Any) -> None:
+    def __init__(self, server: web.Server, services: AppendServices, **options: Any) -> None:
         super().__init__(server.request_handler, request_factory=server.request_factory, **options)
-        self._counters = counters
+        self._services = services
 
     def __call__(self) -> RequestHandler:
-        protocol = _Protocol(self, loop=self._loop, **self._kwargs)
-        protocol.counters = self._counters
-        return protocol
+        return AppendConnection(self, loop=self._loop, services=self._services, **self._kwargs)
 
 
-class JsonErrorRunner(web.AppRunner):
-    """Bodies are handed over as they came: nothing is unpacked behind our limits."""
-
+class TrackerRunner(web.AppRunner):
     def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
         super().__init__(
             app, shutdown_timeout=shutdown_timeout, access_log=None, auto_decompress=False
@@ -58,4 +29,12 @@ class JsonErrorRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made, self.app[COUNTERS], **made._kwargs)
+        app = self.app
+        services = AppendServices(
+            pipeline=app[APPEND_PIPELINE],
+            gate=app[GATE],
+            counters=app[COUNTERS],
+            workspace=app[SETTINGS].workspace,
+            is_closing=app[CLOSING].is_set,
+        )
+        return _Server(made, services, **made._kwargs)

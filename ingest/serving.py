@@ -72,9 +72,9 @@ async def running(
     """Serve `app` on a listening socket; yields its address. Leaves when all is on disk."""
     from aiohttp import web
 
-    from ingest.runner import JsonErrorRunner
+    from ingest.runner import TrackerRunner
 
-    runner = JsonErrorRunner(app, shutdown_timeout=settings.drain_s)
+    runner = TrackerRunner(app, shutdown_timeout=settings.drain_s)
     try:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=1024).start()

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from ingest.append_pipeline import Reservation
 from ingest.components import APPEND_PIPELINE, SETTINGS
 from ingest.errors import InvalidRequest, TooLarge, UnsupportedMediaType
+from ingest.event_stores.base import AppendResult
 from ingest.messages import invalid_request
 from ingest.routes.table import Route
 from ingest.schemas import AppendAnswer, AppendRequest
@@ -37,10 +38,15 @@ async def append(request: web.Request) -> web.Response:
                     f"{other[:100]!r} is not understood; send {BATCH_CONTENT_TYPE} "
                     "or application/json"
                 )
-    return web.Response(
-        body=b'{"outcome":"%b","next_seq":%d,"position":%d}'
-        % (result.outcome.encode(), result.next_seq, result.position),
-        content_type="application/json",
+    return web.Response(body=answer_of(result), content_type="application/json")
+
+
+def answer_of(result: AppendResult) -> bytes:
+    """AppendAnswer in JSON."""
+    return b'{"outcome":"%b","next_seq":%d,"position":%d}' % (
+        result.outcome.encode(),
+        result.next_seq,
+        result.position,
     )
 
 
