@@ -320,8 +320,8 @@ def test_real_signals_in_the_middle_of_log_calls_neither_block_nor_tear(tmp_path
     interrupted = 0
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-        deadline = time.monotonic() + 1.5
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 20
+        while (fired < 300 or interrupted < 20) and time.monotonic() < deadline:
             try:
                 for step in range(100):
                     writer.log_metric(b"main", 1.0, step, NOW_US)
@@ -340,11 +340,12 @@ def test_real_signals_in_the_middle_of_log_calls_neither_block_nor_tear(tmp_path
 
     writer.log_metric(b"main", 1.0, -1, NOW_US)
     records = read_strictly(writer.folder)
-    assert fired > 100
-    assert interrupted > 10
+    assert fired >= 300
+    assert interrupted >= 20
     from_handler = sorted(record.step for record in records if record.keys == ["handler"])
     assert from_handler == list(range(1, fired + 1))
-    assert records[-1].step == -1
+    # A second exception may leave a handler's record for the next call to write.
+    assert -1 in [record.step for record in records[-3:]]
     assert (writer.faults, writer.dropped) == (0, 0)
     writer.close()
 

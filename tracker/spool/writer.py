@@ -319,6 +319,8 @@ class SpoolWriter:
 
     def sync(self) -> bool:
         """See `tracker.spool.durability.Syncable`. Also wakes the shipper, if there is news."""
+        if self._deferred:
+            self._write_left_over()
         had_news = self._syncer.sync()
         if had_news and self._tail.meta.mode == MODE_ONLINE:
             self.ring_doorbell()
@@ -432,6 +434,14 @@ class SpoolWriter:
         finally:
             if tail.next_seq > seq:
                 self._deferred.pop(0)
+
+    def _write_left_over(self) -> None:
+        """Write what a handler's exception kept an interrupted call from writing at its end."""
+        with self._mutex:
+            if not self._is_busy:
+                self._acquire()  # for _finish
+                self._is_busy = True
+                self._finish()
 
     def _finish(self) -> None:
         try:
