@@ -32,7 +32,7 @@ class ActiveRuns:
         self.shared: Run | None = None
         self.last: Run | None = None
         self._runs: list[Run] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def own(self) -> Run | None:
         """The innermost run of this thread or task, without the process's run."""
@@ -81,7 +81,7 @@ class ActiveRuns:
 
         The other threads, and the runs that only they could reach, stayed with the parent.
         """
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         runs = self._runs
         current = self.current()
         chain: list[Run] = []

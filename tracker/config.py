@@ -79,7 +79,14 @@ def client_settings() -> ClientSettings:
 def home() -> Path:
     """The folder of everything tracker keeps for this user."""
     given = _env("TRACKER_HOME")
-    return Path(given).expanduser().absolute() if given else Path.home() / ".tracker"
+    if given:
+        return Path(given).expanduser().absolute()
+    try:
+        return Path.home() / ".tracker"
+    except RuntimeError:  # a container's user without HOME and without an entry in passwd
+        import tempfile
+
+        return Path(tempfile.gettempdir()) / f"tracker-{os.getuid()}"
 
 
 def spool_dir() -> Path:

@@ -25,6 +25,7 @@ from typing import Final, NoReturn, Protocol
 from tracker.events.types import RunStatus
 
 _TEXT_MAX: Final = 2048
+_REASON_CHARACTERS_MAX: Final = 256
 
 
 class EndRuns(Protocol):
@@ -50,7 +51,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
         return Outcome(RunStatus.FINISHED)
     if isinstance(error, SystemExit):
         return _outcome_of_exit(error.code)
-    reason = type(error).__name__
+    reason = type(error).__name__[:_REASON_CHARACTERS_MAX]
     if isinstance(error, KeyboardInterrupt):
         return Outcome(RunStatus.KILLED, reason, "interrupted from the keyboard")
     return Outcome(RunStatus.FAILED, reason, _message_of(error))
@@ -119,7 +120,10 @@ class Exits:
         A second SIGTERM is not handled any more and ends the process at once.
         """
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        threading.Thread(target=self._die_of_sigterm, name="tracker-sigterm").start()
+        try:
+            threading.Thread(target=self._die_of_sigterm, name="tracker-sigterm").start()
+        except RuntimeError:  # no thread can be had, or the interpreter is ending already
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _die_of_sigterm(self) -> None:
         try:

@@ -8,49 +8,61 @@
     any            offline    any               whoever runs `tracker sync`
 
 The helper is looked for, and started, in the background: a start costs the training
-nothing, and a helper that cannot be started is a warning, not an error.
+nothing, and a helper that cannot be started is a warning, not an error. While runs are
+being recorded it is looked for again now and then, as a helper may be killed too.
 """
 
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from tracker.config import ClientSettings
 from tracker.notices import notices
 
-# A helper leaves when it has been idle; it is looked for again with the next run, but
-# not with each of a hundred short ones.
-_LOOK_AGAIN_S = 5.0
+_LOOK_EVERY_S: Final = 15.0
 # Looking for a helper imports modules and may start a process; the training's first steps
 # should not share the interpreter with that.
-_HEAD_START_S = 0.02
+_HEAD_START_S: Final = 0.02
 
 
 class Hosting:
-    def __init__(self) -> None:
-        self._looked_at: dict[Path, float] = {}
+    """`is_needed` says whether this process still records anything."""
+
+    def __init__(self, is_needed: Callable[[], bool]) -> None:
+        self._is_needed = is_needed
+        self._watched: dict[Path, threading.Event] = {}
         self._lock = threading.Lock()
 
-    def ensure(self, settings: ClientSettings, *, uri: str, mode: str) -> bool:
-        """See to it that `uri` is shipped to; whether anybody here is meant to do so."""
+    def ensure(self, settings: ClientSettings, *, uri: str, mode: str) -> None:
+        """See to it, in the background, that what goes to `uri` is shipped."""
         if mode != "online" or uri == "local" or settings.shipper == "none":
-            return False
+            return
         with self._lock:
-            now = time.monotonic()
-            before = self._looked_at.get(settings.spool_dir)
-            if before is not None and now - before < _LOOK_AGAIN_S:
-                return True
-            self._looked_at[settings.spool_dir] = now
+            look_now = self._watched.get(settings.spool_dir)
+            if look_now is not None:
+                look_now.set()
+                return
+            look_now = self._watched[settings.spool_dir] = threading.Event()
         threading.Thread(
-            target=_start, args=(settings,), name="tracker-hosting", daemon=True
+            target=self._watch, args=(settings, look_now), name="tracker-hosting", daemon=True
         ).start()
-        return True
+
+    def _watch(self, settings: ClientSettings, look_now: threading.Event) -> None:
+        look_now.wait(_HEAD_START_S)
+        while True:
+            look_now.clear()
+            _start(settings)
+            if not look_now.wait(_LOOK_EVERY_S) and not self._is_needed():
+                with self._lock:
+                    if not look_now.is_set():
+                        del self._watched[settings.spool_dir]
+                        return
 
 
 def _start(settings: ClientSettings) -> None:
-    time.sleep(_HEAD_START_S)
     from tracker.spool.folder import SpoolRoot
     from tracker.spool.locks import is_locked
 
@@ -64,7 +76,7 @@ def _start(settings: ClientSettings) -> None:
             from tracker.shipper.start import ensure_running
 
             ensure_running(root)
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, RuntimeError) as error:
         notices.warn_once(
             "shipper",
             f"no shipper could be started ({error}); the data stays in the spool, "

@@ -66,7 +66,7 @@ class Run:
         self._status = RunStatus.RUNNING
         self.tags = dict(tags)
         self._params: dict[str, str] = {}
-        self._params_lock = threading.Lock()
+        self._params_lock = threading.RLock()
         self._keys: dict[str, bytes] = {}
         self._key_sets: dict[tuple[str, ...], tuple[bytes, int]] = {}
         self._end = end
@@ -299,7 +299,7 @@ class Run:
     def leave_to_parent(self) -> None:
         """After a fork, in the child: go on as a further writer of the run."""
         self.is_inherited = True
-        self._params_lock = threading.Lock()
+        self._params_lock = threading.RLock()
         self.recording.leave_to_parent()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracker import config, delivery, ending, joining, starting, tag_names
 from tracker.active import ActiveRuns
 from tracker.binding import Binding
+from tracker.config import ClientSettings
 from tracker.delivery import Patience
 from tracker.destination import LOCAL
 from tracker.errors import RunAlreadyActive
@@ -42,9 +43,10 @@ class Session:
         self.chosen: Binding | None = None
         self._exits = Exits(self._end_all)
         self._dirty_flag: DirtyFlag | None = None
-        self._hosting = Hosting()
+        self._hosting = Hosting(self._is_recording)
         self._patience = Patience()
         self._joined: OrderedDict[str, Run] = OrderedDict()
+        self._settings: ClientSettings | None = None
         self._unseen = UnseenWrites()
         self._lock = threading.RLock()
         self._is_watching_forks = False
@@ -64,6 +66,7 @@ class Session:
                 "or start a run inside it with nested=True"
             )
         settings = config.client_settings()
+        self._settings = settings
         run = starting.start(
             asked, settings, parent=parent, chosen=self.chosen, end=self.end, flush=self.flush
         )
@@ -106,6 +109,7 @@ class Session:
             joined = self._joined.get(run_id)
             if joined is None:
                 settings = config.client_settings()
+                self._settings = settings
                 joined = starting.joined_run(run_id, settings, end=self.end, flush=self.flush)
                 self._watch()
                 plan = joined.recording.plan
@@ -135,12 +139,15 @@ class Session:
         self, runs: Sequence[Run], outcome: Outcome, *, timeout_s: float | None = None
     ) -> None:
         to_end = [run for run in runs if not run.is_ended]
+        for run in to_end:
+            plan = run.recording.plan
+            self._hosting.ensure(self._known_settings(), uri=plan.uri, mode=plan.mode)
         if self._dirty_flag is not None and any(run.is_owner for run in to_end):
             self._dirty_flag.wait(_DIRTY_FLAG_WAIT_S)
         ending.take_down(
             to_end,
             outcome,
-            settings=config.client_settings(),
+            settings=self._known_settings(),
             patience=self._patience,
             timeout_s=timeout_s,
         )
@@ -159,7 +166,7 @@ class Session:
         for writer in writers:
             writer.flush_to_disk()
         if timeout_s is None:
-            timeout_s = config.client_settings().exit_wait_s
+            timeout_s = self._known_settings().exit_wait_s
         return delivery.wait_until_acked(writers, timeout_s=timeout_s)
 
     def record_workspace_fact(self, kind: EventType, data: Mapping[str, Any]) -> None:
@@ -187,6 +194,13 @@ class Session:
         for writer in self._writers(self._runs()):
             writer.ring_doorbell()
 
+    def _known_settings(self) -> ClientSettings:
+        """Those of the latest start: an end must not fail for what the environment says now."""
+        return self._settings or config.client_settings()
+
+    def _is_recording(self) -> bool:
+        return any(not run.is_ended for run in self._runs())
+
     def _runs(self) -> list[Run]:
         with self._lock:
             return [*self.active.all(), *self._joined.values()]
@@ -208,7 +222,7 @@ class Session:
         """After a fork: the parent's runs go on in the parent; here they are joined."""
         self._lock = threading.RLock()
         self._dirty_flag = None
-        self._hosting = Hosting()
+        self._hosting = Hosting(self._is_recording)
         self._patience = Patience()
         self._unseen = UnseenWrites()
         config.take_over_in_child()
