@@ -115,8 +115,10 @@ async def bench_fold(folder: Path) -> None:
         for query in (
             "SELECT sum(length(data)) FROM chunk_values",
             "SELECT sum(length(steps) + length(times)) FROM axis_points",
-            "SELECT sum(length(bins)) FROM chunk",
-            "SELECT sum(length(bins)) FROM axis",
+            "SELECT sum(length(coarse)) FROM chunk",
+            "SELECT sum(length(coarse)) FROM axis",
+            "SELECT sum(length(bins)) FROM chunk_bins",
+            "SELECT sum(length(bins)) FROM axis_bins",
         )
     )
     connection.close()

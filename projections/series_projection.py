@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from projections import sql
-from projections.columns import Columns, decode_payload
+from projections.columns import Columns
 from projections.log import EventLogReader, StoredBatch
 from projections.projection import CheckpointMoved, DecodedBatch, ProjectionStoreFailed
+from projections.rounds import decoded
 from projections.series_fold import PlacedFrame, RunTail, cohorts, is_to_be_sealed
 from projections.series_store import SQL, Sealer, load_run, store_run
 from projections.sqlite import is_about_the_store, open_for_writing, table_hashes
-from tracker.events.errors import CorruptPayload, InvalidEvent
+from tracker.events.errors import CorruptPayload, InvalidEvent, TrackerError
 
 SERIES_VERSION: Final = 1
 """Raised with every change of schema, fold or codec: then the projection is built anew."""
@@ -103,22 +104,29 @@ class SeriesProjection:
         frames = self._tails.take(tail)
         if frames is None:
             frames = await self._read_tail(tail, through=through)
-        sealer = Sealer(self._connection, tail.run_no)
-        for cohort in cohorts(frames):
-            sealer.seal(cohort)
+        try:
+            sealer = Sealer(self._connection, tail.run_no)
+            for cohort in cohorts(frames):
+                sealer.seal(cohort)
+        except CorruptPayload as error:
+            raise ProjectionStoreFailed(f"{self._path} is damaged, rebuild it: {error}") from error
         tail.seal(through=through, metrics=sealer.finish())
 
     async def _read_tail(self, tail: RunTail, *, through: int) -> list[PlacedFrame]:
         frames: list[PlacedFrame] = []
         after = tail.tail_from
         while after < through:
-            batches = await self._log.read(
-                after=after,
-                batches_max=_READ_BATCHES,
-                bytes_max=_READ_BYTES,
-                run_id=tail.run_id,
-                until=through,
-            )
+            try:
+                batches = await self._log.read(
+                    after=after,
+                    batches_max=_READ_BATCHES,
+                    bytes_max=_READ_BYTES,
+                    run_id=tail.run_id,
+                    until=through,
+                )
+            except TrackerError as error:
+                # No fault of the batch at hand: it is folded again when the log can be read.
+                raise ProjectionStoreFailed(f"a tail cannot be read: {error}") from error
             if not batches:
                 break
             for stored in batches:
@@ -188,7 +196,7 @@ class TailCache:
 
 def _frames_of(stored: StoredBatch) -> list[PlacedFrame]:
     try:
-        columns = decode_payload(stored.payload, n=stored.n, is_trusted=True)
+        _, columns = decoded(stored)
     except (CorruptPayload, InvalidEvent):
         return []  # counted as a dead letter by the runner, which met it first
     return [(stored.first_position, frame) for frame in columns.metrics]

@@ -8,6 +8,7 @@ costs a few decoded columns, not its whole tail each time.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class TailReader:
 
     async def _frames(self, run_id: str, after: int, until: int) -> list[_Frame]:
         kept = self._kept.get(run_id)
-        if kept is None or after < kept.after:
+        if kept is None or not kept.after <= after < kept.until:
             kept = self._kept[run_id] = _Kept(after, after)
         async with kept.lock:
             if until > kept.until:
@@ -104,10 +105,12 @@ class TailReader:
 def _frames_of(batches: Sequence[StoredBatch], places: _KeyPlaces) -> list[_Frame]:
     frames = []
     for stored in batches:
+        if hashlib.sha256(stored.payload).digest() != stored.payload_sha256:
+            continue  # a dead letter of the projection, which met it first
         try:
             unpacked = unpack_frames(stored.payload)
         except CorruptPayload:
-            continue  # a dead letter of the projection, which met it first
+            continue  # likewise
         for packed in unpacked:
             at = places.get(packed.keys)
             if at is None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import random
+import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from projections import series_fold, series_projection, series_queries
-from projections.projection import CheckpointMoved
+from projections.log import StoredBatch
+from projections.projection import CheckpointMoved, ProjectionStoreFailed
+from projections.rounds import decoded, nothing_of
 from projections.series_projection import SeriesProjection
 from projections.series_queries import SeriesQueries
 from projections.sqlite import open_for_reading
@@ -22,6 +27,7 @@ from tests.support.series_model import (
     fold,
     stored_series,
 )
+from tracker.events.errors import TrackerError
 
 VALUES = [0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 0.1, 1.5, -3.25, 1e300]
 
@@ -282,3 +288,118 @@ async def test_no_axis_or_value_is_left_without_a_chunk(tmp_path: Path) -> None:
     connection.close()
 
     assert counts == [0, 0, 0, 0, 0]
+
+
+class FlakyLog(MemoryLog):
+    """Its reads fail while `is_down`."""
+
+    is_down = False
+
+    async def read(self, **asked: Any) -> Sequence[StoredBatch]:
+        if self.is_down:
+            raise TrackerError("the log cannot be read now")
+        return await super().read(**asked)
+
+
+@pytest.mark.usefixtures("small_tails")
+async def test_a_log_that_cannot_be_read_costs_a_retry_and_no_batch(tmp_path: Path) -> None:
+    log = FlakyLog()
+    log.batches, log.next_position = random_log(4).batches, random_log(4).next_position
+    projection = SeriesProjection(tmp_path / "series.sqlite", log)
+    log.is_down = True
+    failures = 0
+
+    for batch in log.decoded():  # a failure forgets the tails, so the next seal reads the log
+        try:
+            await projection.apply([batch])
+        except ProjectionStoreFailed:
+            failures += 1
+            log.is_down = False
+            await projection.apply([batch])
+            log.is_down = True
+        if failures == 0:
+            projection._forget()
+
+    assert failures > 0
+    assert await projection.state_hash() == await fold(tmp_path / "b.sqlite", log, log.decoded())
+    await projection.aclose()
+
+
+async def test_a_damaged_chunk_is_said_to_be_damaged(tmp_path: Path) -> None:
+    log = long_log(140_000)
+    path = tmp_path / "series.sqlite"
+    await fold(path, log, log.decoded())
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE chunk_values SET data = substr(data, 1, 100)")
+    connection.close()
+    store = SeriesQueries(path, log)
+
+    with pytest.raises(ProjectionStoreFailed, match="rebuild"):
+        await stored_series(store, "r", "loss", None, None)
+
+    await store.aclose()
+
+
+async def test_one_log_read_serves_many_charts_of_a_live_run(tmp_path: Path) -> None:
+    log = MemoryLog()
+    for step in range(50):
+        log.append("r", [(step, step, {f"k{i}": float(i) for i in range(20)})])
+    path = tmp_path / "series.sqlite"
+    projection = SeriesProjection(path, log)
+    await projection.apply(log.decoded())
+    store = SeriesQueries(path, log)
+
+    for i in range(20):
+        assert len(await stored_series(store, "r", f"k{i}", None, None)) == 50
+    reads = log.reads
+    log.append("r", [(50, 50, {"k3": 1.0})])
+    await projection.apply(log.decoded())
+    newest = await stored_series(store, "r", "k3", None, None)
+
+    assert reads == 1
+    assert log.reads == 2
+    assert newest == expected_series(log.batches, "r", "k3", None, None)
+    await store.aclose()
+    await projection.aclose()
+
+
+async def test_a_batch_that_cannot_be_decoded_is_passed_over_by_all_alike(tmp_path: Path) -> None:
+    log = MemoryLog()
+    for step in range(10):
+        log.append("r", [(step, 0, {"k": 1.0})])
+    log.append_payload("r", b"not zstd", n=3)
+    log.append("r", [(10, 0, {"k": 1.0})])
+    path = tmp_path / "series.sqlite"
+    projection = SeriesProjection(path, log)
+    for batch in log.batches:
+        is_bad = batch.payload == b"not zstd"
+        await projection.apply([nothing_of(batch) if is_bad else decoded(batch)])
+    store = SeriesQueries(path, log)
+
+    points = await stored_series(store, "r", "k", None, None)
+
+    assert [point.step for point in points] == list(range(11))
+    await store.aclose()
+    await projection.aclose()
+
+
+async def test_a_run_with_fifty_thousand_keys_is_sealed_and_read(tmp_path: Path) -> None:
+    log = MemoryLog()
+    for part in range(5):
+        log.append("r", [(0, 0, {f"k{part * 10_000 + i}": float(i) for i in range(10_000)})])
+    for step in range(300):
+        log.append("r", [(step, 0, {"loss": float(step)})])
+    path = tmp_path / "series.sqlite"
+    await fold(path, log, log.decoded())
+    store = SeriesQueries(path, log)
+
+    connection = open_for_reading(path)
+    ((metrics,),) = connection.execute("SELECT metrics FROM run").fetchall()
+    connection.close()
+
+    assert metrics == 50_001
+    for key in ("k0", "k49999", "loss"):
+        expected = expected_series(log.batches, "r", key, None, None)
+        assert await stored_series(store, "r", key, None, None) == expected
+    await store.aclose()
