@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from projections.columns import Float64s, Int64s
 
@@ -30,15 +30,14 @@ class Liveness(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+# Of these two there are thousands in a page: tuples are made three times as fast.
+class Point(NamedTuple):
     value: float
     step: int
     time_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class MetricSummary:
+class MetricSummary(NamedTuple):
     """One metric of one run. `last` is the greatest step, then time, then value."""
 
     last: Point

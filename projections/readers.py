@@ -21,12 +21,13 @@ from projections.sqlite import open_for_reading
 
 T = TypeVar("T")
 
-# As many as answer at once on a small server; more would only take turns.
-READERS: Final = 4
+# As many as answer at once on a small server; more would only take turns. The one that was
+# free last is taken first, so that mostly one cache is warm and the others stay small.
+READERS: Final = 3
 QUERY_TIMEOUT_S: Final = 30.0
 # SQLite asks whether to go on after so many of its instructions: about every millisecond.
 _INSTRUCTIONS_BETWEEN_CHECKS: Final = 50_000
-_CACHE_KIB: Final = 16 * 1024
+_CACHE_KIB: Final = 64 * 1024
 
 
 class Readers:

@@ -145,21 +145,23 @@ def _metrics(
     connection: sqlite3.Connection, asked: Mapping[str, str]
 ) -> dict[int, dict[str, MetricSummary]]:
     metrics: defaultdict[int, dict[str, MetricSummary]] = defaultdict(dict)
+    new = tuple.__new__  # what Point(…) comes down to, without its arguments' detour
     for row in connection.execute(SQL["metrics"], asked):
-        (run_no, key, last, last_bits, last_step, last_us, *more) = row
-        (first, first_bits, first_step, first_us, *summary) = more
-        metrics[run_no][key] = MetricSummary(
-            Point(_exact(last, last_bits), last_step, last_us),
-            Point(_exact(first, first_bits), first_step, first_us),
-            *summary,
+        (run_no, key, last, last_bits, last_step, last_us, *_) = row
+        first = row[6] or _exact(row[7])
+        metrics[run_no][key] = new(
+            MetricSummary,
+            (
+                new(Point, (last or _exact(last_bits), last_step, last_us)),
+                new(Point, (first, row[8], row[9])),
+                *row[10:],
+            ),
         )
     return metrics
 
 
-def _exact(value: float | None, bits: int) -> float:
+def _exact(bits: int) -> float:
     """SQLite has no NaN and no -0.0; the bits have both."""
-    if value:
-        return value
     number: float = _FLOAT.unpack(_BITS.pack(bits))[0]
     return number
 

@@ -108,7 +108,12 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
     if row is None:
         return Access(_runs(Sql("0")), _runs(Sql("0")))
     table = row.text.partition(" ")[0]
-    test = keyed_test(condition, "d", entity.value_of(field, "d"))
+    value = entity.value_of(field, "d")
+    if not isinstance(field, ast.Metric):
+        # The plus keeps SQLite from putting the constant of `value = ?` into substr(value …),
+        # after which it would not know the index's expression again.
+        value = "+" + value
+    test = keyed_test(condition, "d", value)
     if test is None:
         return None
     narrow = _index_test(condition, test)
@@ -118,7 +123,8 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
     where = "d.key_id = ?" + (" AND d.value IS NOT NULL" if index == _TAG_INDEX else "")
     base = Sql(f"SELECT d.run_no FROM {table} d INDEXED BY {index} WHERE {where}", row.params)
     bound = base if narrow == TRUE else base + Sql(" AND ") + narrow
-    rows = bound if test == TRUE or narrow is test else bound + Sql(" AND (") + test + Sql(")")
+    is_whole = narrow is test or _says_all(condition)
+    rows = bound if test == TRUE or is_whole else bound + Sql(" AND (") + test + Sql(")")
     return Access(rows, bound)
 
 
@@ -146,11 +152,37 @@ def _index_test(condition: ast.Predicate, test: Sql) -> Sql:
             return TRUE
 
 
+def _says_all(condition: ast.Predicate) -> bool:
+    """True where the index's beginning of a text decides the condition on the whole of it."""
+    match condition:
+        case ast.Compare(ast.Param() | ast.Tag(), Comparison.EQ, ast.Text(text)):
+            return len(text) < ORDER_CHARACTERS_MAX
+        case ast.OneOf(ast.Param() | ast.Tag(), values, False):
+            return all(
+                isinstance(item, ast.Text) and len(item.value) < ORDER_CHARACTERS_MAX
+                for item in values
+            )
+        case ast.Match(ast.Param() | ast.Tag(), Matching.LIKE, pattern, False):
+            prefix = like_prefix(pattern)
+            is_range = prefix == "" or _following(prefix) is not None
+            return pattern == prefix + "%" and len(prefix) <= ORDER_CHARACTERS_MAX and is_range
+        case _:
+            return False
+
+
 def _prefix_test(prefix: str) -> Sql:
     """A range of the index that holds every text beginning with `prefix`."""
     if not prefix:
         return TRUE
-    following = ord(prefix[-1]) + 1
-    if following > 0x10FFFF or 0xD800 <= following < 0xE000:
+    following = _following(prefix)
+    if following is None:
         return Sql(f"{_ORDERED} >= ?", (prefix,))
-    return Sql(f"{_ORDERED} >= ? AND {_ORDERED} < ?", (prefix, prefix[:-1] + chr(following)))
+    return Sql(f"{_ORDERED} >= ? AND {_ORDERED} < ?", (prefix, following))
+
+
+def _following(prefix: str) -> str | None:
+    """The least text behind all that begins with `prefix`, where there is one."""
+    last = ord(prefix[-1]) + 1
+    if last > 0x10FFFF or 0xD800 <= last < 0xE000:
+        return None
+    return prefix[:-1] + chr(last)

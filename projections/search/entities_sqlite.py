@@ -89,11 +89,16 @@ _RUN_COLUMNS: Final[Mapping[str, Column]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunEntity:
-    """Runs. `key_ids` holds the keys that exist, of those the search names."""
+    """Runs. `key_ids` holds the keys that exist, of those the search names.
+
+    `run_no` is where the run's number is read: from the outermost table of a query, so that
+    keyed rows are tested before the run's own row is fetched.
+    """
 
     key_ids: Mapping[str, int]
     now_us: int
     live_run_ids: frozenset[str] = field(default_factory=frozenset)
+    run_no: str = "r.run_no"
 
     def attribute(self, name: str) -> Column:
         match name:
@@ -131,7 +136,7 @@ class RunEntity:
         key_id = self.key_ids.get(key)
         if key_id is None:
             return None
-        where = f"{alias}.run_no = r.run_no AND {alias}.key_id = ?"
+        where = f"{alias}.run_no = {self.run_no} AND {alias}.key_id = ?"
         return Sql(f"{table} {alias} ON {where}", (key_id,))
 
     def value_of(self, field: ast.Field, alias: str) -> str:

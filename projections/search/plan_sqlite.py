@@ -3,10 +3,10 @@
 Two ways lead to a page. Driving: take every run that the most selective condition yields,
 check the rest, sort. Walking: go along the index of the order, check everything, stop when
 the page is full. Driving costs the rows the condition yields; walking costs the page
-divided by the share of runs that match. Both are estimated from the data itself: the yield
-by counting index entries up to a cap, the share by checking the whole filter on a few
-runs spread evenly over the store. The estimate costs about a millisecond and the worst
-mistake is one scan of the runs.
+divided by the share of visited runs that match. Both are estimated from the data itself:
+the share by checking the whole filter on a few runs spread evenly over the store, the
+yield by counting index entries, but never further than the walk would go. So the estimate
+costs a millisecond and a part of what it saves; the worst mistake is one scan of the runs.
 
 SQLite's own planner cannot do this: it plans before it sees the parameters, and a filter's
 conditions stand in subqueries, whose selectivity it does not estimate.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from projections.search import ast
@@ -27,9 +27,9 @@ from projections.search.entities_sqlite import RunEntity
 from projections.search.fields import RUNS
 from projections.search.order_sqlite import Order, order_of
 from projections.search.sql_text import TRUE, Sql, all_of
-from projections.search.walk_sqlite import Stratum, strata_of
+from projections.search.walk_sqlite import Stratum, Walk, walk_of
 
-# A yield is counted up to this many index entries: half a millisecond.
+# A yield is counted up to this many index entries: some milliseconds.
 _YIELD_CAP: Final = 10_000
 # Runs that the whole filter is tried on to estimate the share that matches.
 _SAMPLE: Final = 200
@@ -68,73 +68,91 @@ class RunSelection:
             inside = Sql("r.experiment_id = ?", (self.experiment_ids[0],))
         return all_of([inside, self.lifecycle])
 
-    def condition(self, *, without: frozenset[ast.Expression] = frozenset()) -> Sql:
+    def condition(self, *, run_no: str, without: frozenset[ast.Expression] = frozenset()) -> Sql:
+        """All that is asked of a run whose number is read from `run_no`."""
+        entity = replace(self.entity, run_no=run_no)
         kept = [c for c in self.conditions if c not in without]
-        return all_of([self.scope, *(compile_filter(c, self.entity, RUNS) for c in kept)])
+        return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in kept)])
 
 
 def plan(connection: sqlite3.Connection, selection: RunSelection, *, page: int) -> list[Query]:
     """The queries whose rows, one after the other, are the answer in order."""
     runs = connection.execute("SELECT max(run_no) FROM run").fetchone()[0] or 0
-    drive, drive_rows = _narrowest(connection, selection, runs)
-    strata = strata_of(
+    walk = walk_of(
         selection.terms, selection.conditions, selection.entity, selection.experiment_ids
     )
-    if strata is None or drive_rows <= page:
-        return [drive]
-    share = _matching_share(connection, selection, runs)
-    walk_rows = min(runs, page / share)
-    if drive_rows * _DRIVE_COST <= walk_rows:
-        return [drive]
-    return [_walked(stratum, selection) for stratum in strata]
+    if walk is None:
+        return [_driven(selection, _narrowest(connection, selection, rows_max=_YIELD_CAP))]
+    walk_rows = _rows_walked(connection, selection, walk, page=page, runs=runs)
+    # Counting further than the walk would go cannot change the choice.
+    rows_max = min(_YIELD_CAP, int(walk_rows / _DRIVE_COST))
+    narrowest = _narrowest(connection, selection, rows_max=rows_max)
+    if narrowest is not None or runs * _DRIVE_COST <= walk_rows:
+        return [_driven(selection, narrowest)]
+    return [_walked(stratum, selection) for stratum in walk.strata]
+
+
+def _rows_walked(
+    connection: sqlite3.Connection, selection: RunSelection, walk: Walk, *, page: int, runs: int
+) -> float:
+    """About how many rows the walk visits until the page is full."""
+    numbers = {1 + int(runs * (i * _GOLDEN % 1.0)) for i in range(_SAMPLE)}
+    entity = replace(selection.entity, run_no="s.value")
+    visited = all_of(compile_filter(c, entity, RUNS) for c in walk.population)
+    condition = selection.condition(run_no="s.value")
+    if visited == TRUE and condition == TRUE:
+        return float(page)
+    tried, matching = connection.execute(
+        f"SELECT count(*), coalesce(sum({condition.text}), 0) "
+        f"FROM json_each(?) s CROSS JOIN run r ON r.run_no = s.value WHERE {visited.text}",
+        (*condition.params, json.dumps(sorted(numbers)), *visited.params),
+    ).fetchone()
+    population = runs * max(tried, 0.5) / len(numbers)
+    return float(min(population, page * tried / max(matching, 0.5)))
 
 
 def _narrowest(
-    connection: sqlite3.Connection, selection: RunSelection, runs: int
-) -> tuple[Query, int]:
-    """The cheapest driving query, and about how many rows it visits."""
-    best: Access | None = None
-    best_rows, covered = runs, frozenset[ast.Expression]()
+    connection: sqlite3.Connection, selection: RunSelection, *, rows_max: int
+) -> tuple[Access, ast.Expression | None] | None:
+    """The access that yields the fewest rows, at most `rows_max`, and its condition."""
+    accesses: list[tuple[Access, ast.Expression | None]] = []
     if selection.experiment_ids:
-        access = experiments_access(selection.experiment_ids)
-        rows = _yield_of(connection, access, runs)
-        if rows < best_rows:
-            best, best_rows = access, rows
+        accesses.append((experiments_access(selection.experiment_ids), None))
     for condition in selection.conditions:
-        found = access_for(condition, selection.entity)
-        if found is not None and (rows := _yield_of(connection, found, runs)) < best_rows:
-            best, best_rows = found, rows
-            covered = frozenset({condition} if found.is_exact else ())
+        access = access_for(condition, selection.entity)
+        if access is not None:
+            accesses.append((access, condition))
+    best = None
+    for access, covered in accesses:
+        rows = _yield_of(connection, access, rows_max=rows_max)
+        if rows is not None:
+            best, rows_max = (access, covered), rows - 1
+    return best
+
+
+def _yield_of(connection: sqlite3.Connection, access: Access, *, rows_max: int) -> int | None:
+    """How many rows an access yields, or None for more than `rows_max`."""
+    counted = f"SELECT count(*) FROM ({access.bound.text} LIMIT ?)"
+    limit = max(0, rows_max) + 1
+    rows = int(connection.execute(counted, (*access.bound.params, limit)).fetchone()[0])
+    return rows if rows <= rows_max else None
+
+
+def _driven(
+    selection: RunSelection, narrowest: tuple[Access, ast.Expression | None] | None
+) -> Query:
     order = order_of(selection.terms, selection.entity)
-    source = Sql("run r")
-    if best is not None:
-        source = Sql(f"({best.rows.text}) d CROSS JOIN run r ON r.run_no = d.run_no")
-        source = Sql(source.text, best.rows.params)
-    condition_sql = selection.condition(without=covered)
-    return Query(source + order.joins, condition_sql, order), best_rows
-
-
-def _yield_of(connection: sqlite3.Connection, access: Access, runs: int) -> int:
-    """How many rows an access yields; `runs` when they are too many to count."""
-    counted = f"SELECT count(*) FROM ({access.bound.text} LIMIT {_YIELD_CAP + 1})"
-    rows = int(connection.execute(counted, access.bound.params).fetchone()[0])
-    return rows if rows <= _YIELD_CAP else runs
-
-
-def _matching_share(connection: sqlite3.Connection, selection: RunSelection, runs: int) -> float:
-    """About which share of all runs matches, never nothing."""
-    numbers = {1 + int(runs * (i * _GOLDEN % 1.0)) for i in range(_SAMPLE)}
-    condition = selection.condition()
-    if condition == TRUE:
-        return 1.0
-    matching = connection.execute(
-        "SELECT count(*) FROM json_each(?) s CROSS JOIN run r ON r.run_no = s.value "
-        f"WHERE {condition.text}",
-        (json.dumps(sorted(numbers)), *condition.params),
-    ).fetchone()[0]
-    return float(max(matching, 0.5) / len(numbers))
+    if narrowest is None:
+        condition = selection.condition(run_no="r.run_no")
+        return Query(Sql("run r") + order.joins, condition, order)
+    access, covered = narrowest
+    is_covered = access.is_exact and covered is not None
+    source = Sql("(") + access.rows + Sql(") d CROSS JOIN run r ON r.run_no = d.run_no")
+    without = frozenset({covered}) if is_covered and covered is not None else frozenset()
+    condition = selection.condition(run_no="d.run_no", without=without)
+    return Query(source + order.joins, condition, order)
 
 
 def _walked(stratum: Stratum, selection: RunSelection) -> Query:
-    condition = all_of([stratum.condition, selection.condition(without=stratum.covered)])
-    return Query(stratum.source, condition, stratum.order)
+    rest = selection.condition(run_no=stratum.run_no, without=stratum.covered)
+    return Query(stratum.source, all_of([stratum.condition, rest]), stratum.order)

@@ -43,20 +43,35 @@ class Stratum:
     source: Sql
     condition: Sql
     order: Order
+    run_no: str = "r.run_no"
     # Conditions of the filter that `condition` includes already.
     covered: frozenset[ast.Expression] = frozenset()
 
 
-def strata_of(
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The strata in order. The first visits only runs that fulfil all of `population`."""
+
+    strata: Sequence[Stratum]
+    population: tuple[ast.Expression, ...]
+
+
+def walk_of(
     terms: Sequence[ast.OrderTerm],
     conditions: Sequence[ast.Expression],
     entity: RunEntity,
     experiment_ids: Sequence[str],
-) -> list[Stratum] | None:
+) -> Walk | None:
     """The walk in the order of `terms`, or None when no index has that order."""
-    general = order_of(terms, entity)
     if not terms or _is_start_time(terms[0].field):
-        return [_by_start_time(terms, general, experiment_ids)]
+        source = _runs_by_start(experiment_ids)
+        order = order_of(terms, entity)
+        stratum = Stratum(Rank.VALUE, source + order.joins, TRUE, order)
+        inside = [
+            ast.Compare(ast.Attribute("experiment_id"), ast.Comparison.EQ, ast.Text(experiment_id))
+            for experiment_id in experiment_ids
+        ]
+        return Walk([stratum], tuple(inside) if len(inside) == 1 else ())
     field = terms[0].field
     if isinstance(field, ast.Attribute) or _is_unindexed_summary(field):
         return None
@@ -68,7 +83,7 @@ def strata_of(
         strata.append(_where_nan(terms, entity, row))
     if not any(_needs(condition, field) for condition in conditions):
         strata.append(_where_missing(terms, entity, row, experiment_ids))
-    return strata
+    return Walk(strata, (ast.IsNull(field, is_negated=True), *strata[0].covered))
 
 
 def _is_start_time(field: ast.Field) -> bool:
@@ -85,12 +100,6 @@ def _needs(condition: ast.Expression, field: ast.Field) -> bool:
         return False
     is_absence = isinstance(condition, ast.IsNull) and not condition.is_negated
     return condition.field == field and not is_absence
-
-
-def _by_start_time(
-    terms: Sequence[ast.OrderTerm], order: Order, experiment_ids: Sequence[str]
-) -> Stratum:
-    return Stratum(Rank.VALUE, _runs_by_start(experiment_ids) + order.joins, TRUE, order)
 
 
 def _runs_by_start(experiment_ids: Sequence[str]) -> Sql:
@@ -163,7 +172,7 @@ def _keyed_stratum(
         f"CROSS JOIN run r ON r.run_no = {_FIRST}.run_no"
     )
     order = Order(rest.joins, (*first, *rest.columns))
-    return Stratum(rank, source + rest.joins, condition, order, covered)
+    return Stratum(rank, source + rest.joins, condition, order, f"{_FIRST}.run_no", covered)
 
 
 def _key_of(row: Sql) -> Sql:
