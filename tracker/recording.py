@@ -198,13 +198,14 @@ class Recording:
 
     def _unbind(self) -> None:
         self._writer = None
-        self.log_metric = self._open_and_log_metric
-        self.log_metrics = self._open_and_log_metrics
+        self.log_metric = self.open_and_log_metric
+        self.log_metrics = self.open_and_log_metrics
 
-    def _open_and_log_metric(self, key: bytes, value: Any, step: Any, time_us: int) -> None:
+    # Also the way for a caller that found its writer closed by another thread.
+    def open_and_log_metric(self, key: bytes, value: Any, step: Any, time_us: int) -> None:
         self._opened().log_metric(key, value, step, time_us)
 
-    def _open_and_log_metrics(
+    def open_and_log_metrics(
         self, key_block: bytes, k: int, values: Any, step: Any, time_us: int
     ) -> None:
         self._opened().log_metrics(key_block, k, values, step, time_us)

@@ -100,7 +100,7 @@ class Run:
         except UNPACKABLE:
             self._log_metric_with_care(key, value, step, timestamp)
         except SpoolClosed:  # another thread has ended the run; the recording opens anew
-            self.log_metric(key, value, step, timestamp=timestamp)
+            self._log_metric_with_care(key, value, step, timestamp)
 
     def log_metrics(
         self,
@@ -125,14 +125,14 @@ class Run:
         except UNPACKABLE:
             self._log_metrics_with_care(metrics, step, timestamp)
         except SpoolClosed:
-            self.log_metrics(metrics, step, timestamp=timestamp)
+            self._log_metrics_with_care(metrics, step, timestamp)
 
     def _log_metric_with_care(self, key: Any, value: Any, step: Any, timestamp: Any) -> None:
         """What the hot path could not pack: convert it, or say what is wrong with it."""
         checked = self._key_bytes(key)
         number = values.metric_value(key, value)
         time_us = time_ns() // 1000 if timestamp is None else time_us_of(timestamp)
-        self.recording.log_metric(checked, number, values.step_value(step), time_us)
+        self.recording.open_and_log_metric(checked, number, values.step_value(step), time_us)
 
     def _log_metrics_with_care(self, metrics: Any, step: Any, timestamp: Any) -> None:
         if not isinstance(metrics, Mapping):
@@ -144,7 +144,7 @@ class Run:
         time_us = time_ns() // 1000 if timestamp is None else time_us_of(timestamp)
         for start in range(0, len(items), limits.METRICS_PER_RECORD_MAX):
             piece = items[start : start + limits.METRICS_PER_RECORD_MAX]
-            self.recording.log_metrics(
+            self.recording.open_and_log_metrics(
                 KEY_SEPARATOR.join(key for key, _ in piece),
                 len(piece),
                 [number for _, number in piece],

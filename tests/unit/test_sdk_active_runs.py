@@ -35,6 +35,15 @@ def test_a_thread_without_a_run_logs_to_the_run_of_the_process(home: Path) -> No
     assert len(recorded(home)) == 1
 
 
+def test_what_is_no_metric_goes_to_the_run_of_the_process_too(home: Path) -> None:
+    with tracker.start_run() as run:
+        in_thread(lambda: tracker.log_param("lr", 1))
+        in_thread(lambda: tracker.set_tag("a", "b"))
+
+        assert recorded_run(home, run.run_id).params == {"lr": "1"}
+        assert recorded_run(home, run.run_id).tags["a"] == "b"
+
+
 def test_threads_with_runs_of_their_own_stay_apart(home: Path) -> None:
     meet = threading.Barrier(3)
 
@@ -151,6 +160,21 @@ def test_many_threads_log_to_one_run_without_loss(home: Path) -> None:
     for number in range(8):
         mine = [(step, value) for key, step, value in points if key == f"thread-{number}"]
         assert mine == [(step, step * 0.5) for step in range(500)]
+
+
+def test_a_call_that_meets_a_writer_just_closed_still_reaches_the_run(home: Path) -> None:
+    run = tracker.start_run()
+    held_by_a_slow_thread = run.recording.log_metric, run.recording.log_metrics
+    tracker.end_run()
+    run.recording.log_metric, run.recording.log_metrics = held_by_a_slow_thread
+
+    run.log_metric("late", 1.0)
+    run.log_metrics({"later": 2.0})
+
+    owner, joined = recorded(home)
+    assert owner.points == []
+    assert joined.points == [("late", 0, 1.0), ("later", 0, 2.0)]
+    run.end_run()
 
 
 def test_ending_while_others_log_loses_nothing(home: Path) -> None:
