@@ -16,6 +16,7 @@ from tracker.shipper.delivery import Delivery
 from tracker.shipper.shipper import DELIVERIES_MAX, Shipper
 from tracker.shipper.state import DeliveryStatus
 from tracker.spool.chunks import Chunk
+from tracker.spool.meta import WriterMeta, load_meta
 from tracker.spool.reader import SpoolReader
 
 
@@ -105,6 +106,22 @@ async def test_a_hanging_server_does_not_hold_up_the_leases_at_another(
         writer.close()
 
 
+async def test_a_ring_wakes_every_idle_writer_once_and_the_loop_goes_on(tmp_path: Path) -> None:
+    async with fake_ingest() as server:
+        writers = [new_writer(tmp_path, server.uri) for _ in range(3)]
+        async with shipping(tmp_path) as shipper:
+            await until(lambda: all(w.acked_seq() == w.next_seq for w in writers))
+            shipper.wake()
+            shipper.wake()
+            for writer in writers:
+                log_steps(writer, 1, 5)
+            shipper.wake()
+
+            await until(lambda: all(w.acked_seq() == w.next_seq for w in writers))
+        for writer in writers:
+            writer.close()
+
+
 async def test_a_defect_met_in_one_writer_is_shown_and_the_others_are_delivered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -147,10 +164,12 @@ async def test_writers_that_are_not_ours_are_read_once_and_not_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Path] = []
-    load = shipper_module.load_meta
-    monkeypatch.setattr(
-        shipper_module, "load_meta", lambda path: (reads.append(path), load(path))[1]
-    )
+
+    def counting(path: Path) -> WriterMeta:
+        reads.append(path)
+        return load_meta(path)
+
+    monkeypatch.setattr(shipper_module, "load_meta", counting)
     for _ in range(3):
         new_writer(tmp_path, "local").close()
 

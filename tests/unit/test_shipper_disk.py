@@ -17,7 +17,7 @@ from tracker.shipper.clearing import Clearing
 from tracker.shipper.delivery import Delivery
 from tracker.shipper.oneshot import sync
 from tracker.shipper.transmit import Transmitter
-from tracker.spool.acks import read_ack
+from tracker.spool.acks import read_ack, write_ack
 from tracker.spool.folder import SpoolRoot
 from tracker.spool.meta import WriterMeta
 from tracker.spool.writer import SpoolWriter
@@ -58,12 +58,11 @@ def test_on_a_full_disk_delivered_segments_make_room_for_their_ack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = writer_of_small_segments(tmp_path, steps=100)
-    write = clearing_module.write_ack
 
     def full_until_something_goes(*given: Any, **also: Any) -> Any:
         if len(writer.folder.segments()) > 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(*given, **also)
+        return write_ack(*given, **also)
 
     monkeypatch.setattr(clearing_module, "write_ack", full_until_something_goes)
     Clearing(writer.folder, writer.meta, uri="http://x").acknowledge(writer.next_seq)

@@ -16,16 +16,14 @@ alone; that one goes to `rejected/` with the reason, and a dropped range takes i
 from __future__ import annotations
 
 import asyncio
-import shutil
+import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
-from itertools import pairwise
 from typing import Final, TypeVar
 
 from tracker.shipper.backoff import Backoff
+from tracker.shipper.clearing import Clearing
 from tracker.shipper.collect import Unencodable, batch_of, readable, refused_chunk
 from tracker.shipper.liveness import LOST, Ending, ProcessWatch
 from tracker.shipper.state import DeliveryState, DeliveryStatus
@@ -37,7 +35,6 @@ from tracker.shipper.transmit import (
     Unreachable,
     WriterRefused,
 )
-from tracker.spool.acks import destination_hash, write_ack
 from tracker.spool.chunks import Chunk
 from tracker.spool.folder import WriterFolder
 from tracker.spool.locks import WriterState, writer_state
@@ -51,7 +48,6 @@ POLL_FIRST_S: Final = 0.02
 POLL_LAST_S: Final = 0.2
 # A process that was killed is known only once its parent has taken note of it.
 ENDING_WAIT_S: Final = 1.0
-FINISHED_META: Final = "meta.finished.json"
 # `tracker sync` without --watch gives up after these many failures in a row (about 10 s).
 ONE_SHOT_TRIES: Final = 6
 
@@ -82,13 +78,12 @@ class Delivery:
         self._slots = slots
         self._is_one_shot = is_one_shot
         self._ends_lost = ends_lost
-        self._destination = destination_hash(transmitter.uri)
+        self._clearing = Clearing(folder, meta, uri=transmitter.uri)
         self._reader = SpoolReader(folder, next_seq=1)
         self._records_max = DEFAULT_LIMITS.records
         self._backoff = Backoff()
         self._watch = ProcessWatch(meta)
         self._acked_at = 0.0
-        self._acked_seq = 1
         self.state = DeliveryState(meta.writer_id, meta.run_id, transmitter.uri)
 
     @property
@@ -105,7 +100,7 @@ class Delivery:
         """Deliver; return when nothing is left to do here (see state.status)."""
         try:
             await self._until_reached(self._resume)
-            await self._stream()
+            await self._deliver()
         except Unreachable as failure:
             self.state.problem = str(failure)  # one shot only; it stays pending
         except WriterRefused as refusal:
@@ -113,46 +108,92 @@ class Delivery:
         except OSError as error:
             self.state.status = DeliveryStatus.UNREADABLE
             self.state.problem = f"{self._folder.path} cannot be read: {error}"
+        except Exception as error:
+            # One writer's surprise must not end the delivery of all others; it is shown,
+            # reported as undelivered, and tried again later.
+            self.state.status = DeliveryStatus.FAILED
+            self.state.problem = f"a defect of the shipper: {type(error).__name__}: {error}"
+            logging.getLogger(__name__).exception("delivering %s failed", self._folder.path)
         finally:
             self._watch.close()
 
-    async def _stream(self) -> None:
+    async def _deliver(self) -> None:
         poll_s = POLL_FIRST_S
-        while True:
-            # The order matters: what a dead writer has written is complete when it is read.
-            liveness = writer_state(self._folder, self._meta)
-            self.state.is_live = liveness is WriterState.LIVE
-            is_final = liveness in (WriterState.DEAD, WriterState.REBOOTED) or (
-                self._is_one_shot and liveness is WriterState.FOREIGN
-            )
-            chunk = self._reader.read(is_final=is_final, limits=self._limits())
-            if chunk is not None:
-                self.state.is_caught_up = False
-                await self._send(chunk)
+        while self.state.status is DeliveryStatus.PENDING:
+            if await self._until_reached(self._turn):
                 poll_s = POLL_FIRST_S
-                continue
-            self._acknowledge()
-            self.state.is_caught_up = True
-            if is_final:
-                await self._until_reached(partial(self._finish, liveness))
-                if self.state.status is not DeliveryStatus.PENDING:
-                    return
             elif self._is_one_shot:
                 return
             else:
                 await self._pause(poll_s)
                 poll_s = min(POLL_LAST_S, poll_s * 1.5)
 
+    async def _turn(self) -> bool:
+        """One look at the writer, and what follows from it; False if there is nothing now."""
+        # The order matters: what a dead writer has written is complete when it is read.
+        liveness = writer_state(self._folder, self._meta)
+        self.state.is_live = liveness is WriterState.LIVE
+        is_final = liveness in (WriterState.DEAD, WriterState.REBOOTED) or (
+            self._is_one_shot and liveness is WriterState.FOREIGN
+        )
+        if await self._send_next(is_final=is_final):
+            return True
+        self._acknowledge()
+        self.state.is_caught_up = not is_final
+        if is_final:
+            await self._finish(liveness)
+            return True
+        if liveness is WriterState.FOREIGN and not self._folder.meta.exists():
+            self.state.status = DeliveryStatus.DELIVERED  # by another shipper, which removed it
+            return True
+        return False
+
     async def _resume(self) -> None:
         """Begin where the server stands."""
-        next_seq = await self._transmitter.next_seq(
+        self._go_to(await self._expected_seq())
+
+    async def _expected_seq(self) -> int:
+        return await self._transmitter.next_seq(
             self._meta.writer_id, workspace=self._meta.workspace
         )
+
+    def _go_to(self, next_seq: int) -> None:
+        """Go on where the server says it stands."""
         self._reader.rewind(next_seq)
         self.state.next_seq = next_seq
 
+    async def _send_next(self, *, is_final: bool) -> bool:
+        """Read and send one chunk; False if there is none.
+
+        A chunk is held only while a slot is: when the server is away, a hundred waiting
+        writers hold nothing, and read again when it is back.
+        """
+        async with self._slots:
+            chunk = self._reader.read(is_final=is_final, limits=self._limits())
+            if chunk is None:
+                return False
+            self.state.is_caught_up = False
+            try:
+                if not chunk.lost or await self._is_loss_news(chunk):
+                    await self._send(chunk)
+            except Unreachable:
+                self._reader.rewind(chunk.first_seq)
+                raise
+        return True
+
+    async def _is_loss_news(self, chunk: Chunk) -> bool:
+        """Whether the server still waits for a chunk with a hole in it.
+
+        If not, the hole is none: another shipper has delivered those records and unlinked
+        them before they were read here.
+        """
+        expected = await self._expected_seq()
+        if expected != chunk.first_seq:
+            self._go_to(expected)
+        return expected == chunk.first_seq
+
     async def _send(self, chunk: Chunk) -> None:
-        """Send a chunk until it is stored, wholly or with what is refused left out."""
+        """Send a chunk; it is stored, or reading goes on from where the server says."""
         try:
             batch = batch_of(
                 chunk,
@@ -160,36 +201,20 @@ class Delivery:
                 writer_id=self._meta.writer_id,
                 epoch=self._meta.epoch,
             )
-        except Unencodable as refusal:
-            await self._narrow(chunk, str(refusal))
-            return
-
-        async def send() -> int:
-            async with self._slots:
-                return await self._transmitter.append(batch.body, workspace=self._meta.workspace)
-
-        try:
-            next_seq = await self._until_reached(send)
+            next_seq = await self._transmitter.append(batch.body, workspace=self._meta.workspace)
         except SequenceExpected as expected:
-            self._reader.rewind(expected.next_seq)
+            self._go_to(expected.next_seq)
             return
-        except BatchRefused as refusal:
+        except (BatchRefused, Unencodable) as refusal:
             await self._narrow(chunk, str(refusal))
             return
+        if next_seq != batch.next_seq:  # another shipper was quicker, or the server set back
+            self._go_to(next_seq)
         if next_seq < batch.next_seq:
-            self._reader.rewind(next_seq)
             return
-        if next_seq > batch.next_seq:  # another shipper was quicker
-            self._reader.rewind(next_seq)
-        self._records_max = min(DEFAULT_LIMITS.records, self._records_max * 2)
-        counts = self.state.counts
-        counts.batches += 1
-        counts.records += batch.records
-        counts.points += batch.points
-        counts.lost += batch.lost
-        counts.wire_bytes += len(batch.body)
-        counts.spool_bytes += chunk.spool_bytes
         self.state.next_seq = next_seq
+        self._records_max = min(DEFAULT_LIMITS.records, self._records_max * 2)
+        self.state.counts.add_batch(batch, spool_bytes=chunk.spool_bytes)
         if time.monotonic() - self._acked_at >= ACK_INTERVAL_S:
             self._acknowledge()
 
@@ -199,16 +224,16 @@ class Delivery:
             self._records_max = max(1, chunk.records // 2)
             self._reader.rewind(chunk.first_seq)
             return
+        if chunk.records == 0:
+            raise WriterRefused(reason)  # even a bare loss is refused: nothing can go on
         Quarantine(self._folder.rejected).keep(
             readable(chunk), first_seq=chunk.first_seq, width=chunk.n, reason=reason
         )
-        self.state.counts.rejected += chunk.n
         given_up = refused_chunk(
             chunk, f"rejected: {reason}"[:2000], time_us=time.time_ns() // 1000
         )
-        if chunk.records == 0:
-            raise WriterRefused(reason)  # even a bare loss is refused: nothing can go on
         await self._send(given_up)
+        self.state.counts.rejected += chunk.n
 
     def _limits(self) -> ChunkLimits:
         if self._records_max >= DEFAULT_LIMITS.records:
@@ -216,24 +241,11 @@ class Delivery:
         return replace(DEFAULT_LIMITS, records=self._records_max)
 
     def _acknowledge(self) -> None:
-        """Put the ack on disk, then unlink the segments that lie fully below it."""
-        next_seq = self.state.next_seq
         self._acked_at = time.monotonic()
-        if next_seq <= self._acked_seq:
-            return
         try:
-            write_ack(self._folder.acks, next_seq=next_seq, destination=self._destination)
+            self._clearing.acknowledge(self.state.next_seq)
         except OSError as error:
             self.state.problem = f"the ack cannot be written: {error}"
-            return
-        self._acked_seq = next_seq
-        if writer_state(self._folder, self._meta) is WriterState.FOREIGN:
-            return  # a copy is not ours to empty
-        segments = self._folder.segments()
-        for segment, later in pairwise(segments):
-            if later.first_seq <= next_seq:
-                with suppress(OSError):
-                    segment.path.unlink()
 
     async def _finish(self, liveness: WriterState) -> None:
         """All is stored and the writer is gone: report it, then remove the folder."""
@@ -249,7 +261,7 @@ class Delivery:
                 return
         elif has_said_something:
             await self._report(Lease(self._meta.writer_id, self._meta.run_id, "closed"))
-        self._remove_folder()
+        self._clearing.remove_folder()
         self.state.status = DeliveryStatus.DELIVERED
 
     async def _report_dead(self, ending: Ending) -> bool:
@@ -282,18 +294,6 @@ class Delivery:
             if time.monotonic() >= deadline:
                 return ending
             await asyncio.sleep(0.02)
-
-    def _remove_folder(self) -> None:
-        """Delete the folder; with evidence in it, keep that and only retire the writer."""
-        path = self._folder.path
-        if self._folder.quarantine.exists() or self._folder.rejected.exists():
-            for segment in self._folder.segments():
-                segment.path.unlink(missing_ok=True)
-            self._folder.meta.rename(path / FINISHED_META)
-            return
-        shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):
-            path.parent.rmdir()  # the run's folder, if this was its last writer
 
     async def _until_reached(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until the server answers; what the answer says is the caller's matter."""

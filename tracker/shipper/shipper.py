@@ -2,7 +2,7 @@
 
     Shipper.run ─┬─ discover: look for writer folders, start a Delivery for each
                  ├─ renew: every few seconds one lease report per destination
-                 └─ Delivery × n, at most DELIVERIES_MAX of them sending at a time
+                 └─ Delivery × n, at most DELIVERIES_MAX at a time sending to one destination
 
 Who hosts it decides which writers it takes (`accepts`), where they go (`uri_of`) and when
 to end: the helper process, a thread of the training, a server with a spool of its own, and
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,11 @@ from tracker.spool.folder import WriterFolder, writer_folders_at
 from tracker.spool.meta import MODE_ONLINE, URI_LOCAL, MetaUnreadable, WriterMeta, load_meta
 
 DISCOVER_INTERVAL_S: Final = 0.2
+# In a spool of thousands of writers, looking for new ones may take this share of the time.
+DISCOVER_SHARE_MAX: Final = 0.02
 LEASE_INTERVAL_S: Final = 10.0
-# A writer's first lease comes early, so that a run shows as live as soon as it shows.
+# A server that hangs must not keep the next round from the others.
+LEASE_TIMEOUT_S: Final = 5.0
 DELIVERIES_MAX: Final = 8
 # What the server refused for good is looked at again after this long, not ten times a second.
 REFUSED_REST_S: Final = 60.0
@@ -75,20 +79,24 @@ class Shipper:
         self._ends_lost = ends_lost
         self._running: dict[Path, _Running] = {}
         self._transmitters: dict[str, Transmitter] = {}
-        self._bell = asyncio.Event()
+        self._rung = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._slots = asyncio.Semaphore(DELIVERIES_MAX)
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._not_ours: set[Path] = set()
         self._unreadable: dict[Path, str] = {}
         self.delivered = DeliveryCounts()
 
     def wake(self) -> None:
         """Somebody rang: look at every writer now. Call in the loop's thread."""
-        self._bell.set()
+        # Each ring has an event of its own: one that stayed set would let pauses return
+        # without ever giving way to other tasks.
+        rung, self._rung = self._rung, asyncio.Event()
+        rung.set()
 
     def stop(self) -> None:
         """End `run` soon; what is being sent is given up and sent again another time."""
         self._stopped.set()
-        self._bell.set()
+        self.wake()
 
     @property
     def states(self) -> Sequence[DeliveryState]:
@@ -112,7 +120,7 @@ class Shipper:
         )
 
     async def run(self) -> None:
-        connector = aiohttp.TCPConnector(limit=2 * DELIVERIES_MAX)
+        connector = aiohttp.TCPConnector(limit=0, limit_per_host=2 * DELIVERIES_MAX)
         async with aiohttp.ClientSession(connector=connector) as session:
             try:
                 if self._is_one_shot:
@@ -142,21 +150,28 @@ class Shipper:
         loop = asyncio.get_running_loop()
         leases_due = loop.time()
         renewing: asyncio.Task[None] | None = None
+        discovery_due = 0.0
         while not self._stopped.is_set():
-            self._discover(session)
+            if loop.time() >= discovery_due:
+                began = loop.time()
+                self._discover(session)
+                took_s = loop.time() - began
+                discovery_due = began + max(DISCOVER_INTERVAL_S, took_s / DISCOVER_SHARE_MAX)
             self._retire(loop.time())
             if loop.time() >= leases_due and (renewing is None or renewing.done()):
+                # A writer's first lease comes early, so that its run shows as live at once.
                 leases_due = loop.time() + (LEASE_INTERVAL_S if self._has_leases() else 0.5)
                 renewing = asyncio.create_task(self._renew())
             await self._pause(DISCOVER_INTERVAL_S)
-            self._bell.clear()
         if renewing is not None:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
     def _discover(self, session: aiohttp.ClientSession) -> None:
-        for folder in writer_folders_at(self._path):
-            if folder.path in self._running:
+        folders = writer_folders_at(self._path)
+        self._not_ours.intersection_update(folder.path for folder in folders)
+        for folder in folders:
+            if folder.path in self._running or folder.path in self._not_ours:
                 continue
             try:
                 meta = load_meta(folder.meta)
@@ -167,6 +182,8 @@ class Shipper:
             self._unreadable.pop(folder.path, None)
             if self._accepts(meta):
                 self._start(session, folder, meta)
+            else:
+                self._not_ours.add(folder.path)  # a meta never changes
 
     def _start(
         self, session: aiohttp.ClientSession, folder: WriterFolder, meta: WriterMeta
@@ -176,12 +193,14 @@ class Shipper:
         if transmitter is None:
             transmitter = Transmitter(session, uri, api_key=self._api_key)
             self._transmitters[uri] = transmitter
+            # For each destination its own: one that hangs must not starve the others.
+            self._slots[uri] = asyncio.Semaphore(DELIVERIES_MAX)
         delivery = Delivery(
             folder,
             meta,
             transmitter,
             pause=self._pause,
-            slots=self._slots,
+            slots=self._slots[uri],
             is_one_shot=self._is_one_shot,
             ends_lost=self._ends_lost,
         )
@@ -205,23 +224,25 @@ class Shipper:
         return any(running.delivery.lease() for running in self._running.values())
 
     async def _renew(self) -> None:
-        """One report per destination; a server that is away hears the next one."""
+        """One report per destination, side by side; a server that is away hears the next one."""
         reports: dict[tuple[str, str], list[Lease]] = {}
         for running in self._running.values():
             delivery = running.delivery
             lease = delivery.lease()
             if lease is not None:
                 reports.setdefault((delivery.state.uri, delivery.workspace), []).append(lease)
-        for (uri, workspace), leases in reports.items():
-            try:
+        await asyncio.gather(*(self._report(*to, leases) for to, leases in reports.items()))
+
+    async def _report(self, uri: str, workspace: str, leases: Sequence[Lease]) -> None:
+        # What is wrong is said by the deliveries to the same server.
+        with suppress(TrackerError, TimeoutError):
+            async with asyncio.timeout(LEASE_TIMEOUT_S):
                 await self._transmitters[uri].report(leases, workspace=workspace)
-            except TrackerError:
-                continue
 
     async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._bell.wait()
+                await self._rung.wait()
         except TimeoutError:
             return
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tracker.shipper.collect import Batch
+
 
 class DeliveryStatus(StrEnum):
     PENDING = "pending"  # something is left to send, or may still come
     DELIVERED = "delivered"  # the writer is gone and everything it left is stored
     REFUSED = "refused"  # the server will take nothing more of this writer
     UNREADABLE = "unreadable"  # the folder cannot be read
+    FAILED = "failed"  # something happened that this shipper was not made for
 
 
 @dataclass(slots=True)
@@ -22,6 +25,15 @@ class DeliveryCounts:
     batches: int = 0
     wire_bytes: int = 0
     spool_bytes: int = 0
+
+    def add_batch(self, batch: Batch, *, spool_bytes: int) -> None:
+        """Count a batch that is stored."""
+        self.batches += 1
+        self.records += batch.records
+        self.points += batch.points
+        self.lost += batch.lost
+        self.wire_bytes += len(batch.body)
+        self.spool_bytes += spool_bytes
 
     def add(self, other: DeliveryCounts) -> None:
         for name in self.__slots__:

@@ -6,7 +6,7 @@
       an answer that is no JSON             says, and send the same again
     401 403 404 405                        Unreachable, too: it is not about the data
     422 sequence_reused, 409 otherwise     WriterRefused: nothing of this writer can go on
-    any other 4xx                          BatchRefused: something in it cannot be stored
+    413, any other 4xx of ours             BatchRefused: something in it cannot be stored
 
 Nothing here retries; the delivery does.
 """
@@ -158,6 +158,9 @@ def _refusal(status: int, answer: Any, retry_after_s: float | None) -> TrackerEr
         return Unreachable("the server reports a gap but not where")
     if status in _RETRYABLE:
         return Unreachable(message, retry_after_s=retry_after_s)
+    if status == 413:
+        # Also without a code of ours: proxies have a limit of their own, often 1 MB.
+        return BatchRefused(message)
     if status in _ABOUT_ACCESS or not 400 <= status < 500 or code is None:
         # Without a code of ours it is a proxy or another service that answers.
         return Unreachable(message, retry_after_s=retry_after_s)

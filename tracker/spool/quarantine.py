@@ -42,7 +42,10 @@ class Quarantine:
 
     def keep(self, data: bytes, *, first_seq: int, width: int, reason: str, **facts: Any) -> None:
         """Keep `data` and a note that says what it was; a failure is counted, not raised."""
-        name = f"{first_seq:016x}-{facts.get('offset', 0)}"
+        segment, offset = facts.get("segment"), facts.get("offset", 0)
+        name = f"{segment or format(first_seq, '016x')}-{offset}"
+        if (self.path / (name + NOTE_SUFFIX)).exists():
+            return
         note = {"first_seq": first_seq, "width": width, "reason": reason, "bytes": len(data)}
         try:
             self.path.mkdir(mode=0o700, exist_ok=True)

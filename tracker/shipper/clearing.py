@@ -1,0 +1,74 @@
+"""Clearing up after a delivery: acks on disk, then segments unlinked, in the end the folder.
+
+A segment goes only after the ack that covers it is durable. On a full disk that order
+would keep the very bytes whose removal makes room for the ack: there the segments go
+first, which is safe because a shipper asks the server where to begin and never an ack.
+A copy of a spool is acked but never emptied.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from contextlib import suppress
+from itertools import pairwise
+from typing import Final
+
+from tracker.spool.acks import destination_hash, write_ack
+from tracker.spool.folder import WriterFolder
+from tracker.spool.locks import WriterState, writer_state
+from tracker.spool.meta import WriterMeta
+
+FINISHED_META: Final = "meta.finished.json"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Clearing:
+    """Acks and empties one writer's folder, for one destination."""
+
+    def __init__(self, folder: WriterFolder, meta: WriterMeta, *, uri: str) -> None:
+        self._folder = folder
+        self._meta = meta
+        self._destination = destination_hash(uri)
+        self._acked_seq = 1
+
+    def acknowledge(self, next_seq: int) -> None:
+        """Put the ack on disk and unlink what lies fully below it.
+
+        Raises OSError when the disk refuses; the same call may be made again.
+        """
+        if next_seq <= self._acked_seq:
+            return
+        try:
+            write_ack(self._folder.acks, next_seq=next_seq, destination=self._destination)
+        except OSError as error:
+            if error.errno not in _NO_ROOM or not self._unlink_below(next_seq):
+                raise
+            write_ack(self._folder.acks, next_seq=next_seq, destination=self._destination)
+        self._acked_seq = next_seq
+        self._unlink_below(next_seq)
+
+    def remove_folder(self) -> None:
+        """Delete the folder; with evidence in it, keep that and only retire the writer."""
+        path = self._folder.path
+        if self._folder.quarantine.exists() or self._folder.rejected.exists():
+            for segment in self._folder.segments():
+                segment.path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another shipper of the same spool did it
+                self._folder.meta.rename(path / FINISHED_META)
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.parent.rmdir()  # the run's folder, if this was its last writer
+
+    def _unlink_below(self, next_seq: int) -> int:
+        """How many segments went. The last one stays: its writer may be in it."""
+        if writer_state(self._folder, self._meta) is WriterState.FOREIGN:
+            return 0
+        unlinked = 0
+        for segment, later in pairwise(self._folder.segments()):
+            if later.first_seq <= next_seq:
+                with suppress(OSError):
+                    segment.path.unlink()
+                    unlinked += 1
+        return unlinked
