@@ -21,7 +21,7 @@ from ingest.event_stores.group import ClientAppend, DecisionAppend
 from ingest.event_stores.leases import LeaseRow, load_leases, save_leases
 from ingest.event_stores.migrations import migrate
 from ingest.event_stores.sqlite_reader import SqliteLogReader
-from ingest.event_stores.sqlite_state import CommittedState
+from ingest.event_stores.sqlite_state import PAGE_BYTES, CommittedState
 from ingest.event_stores.sqlite_writer import CommitStatistics, CommitThread, PendingAppend
 from ingest.event_stores.wakeups import Wakeups
 from projections.log import GENESIS_CHAIN, LogHead, StoredBatch
@@ -159,7 +159,8 @@ def _open_for_writing(path: Path, workspace: str) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, workspace: str) -> None:
-    connection.execute("PRAGMA page_size = 8192")  # for a new file only
+    # Every commit writes whole pages to the WAL, most of them of indexes: small ones are less.
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # for a new file only
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")

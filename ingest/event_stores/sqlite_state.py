@@ -15,6 +15,12 @@ from ingest.event_stores.group import Group
 from projections.log import LogHead
 
 WRITERS_CACHED_MAX: Final = 100_000
+PAGE_BYTES: Final = 4096
+# What a commit writes to the WAL besides payloads: pages of two indexes and of the writer
+# table for each row, and the inner pages and the head once. SQLite does not say how much it
+# was; the file's size does not either, as it is written from its start again.
+_PAGES_PER_ROW: Final = 3
+_PAGES_PER_COMMIT: Final = 8
 
 
 class CommittedState:
@@ -43,7 +49,9 @@ class CommittedState:
         if len(self._cache) + len(group.writers) > WRITERS_CACHED_MAX:
             self._cache.clear()
         self._cache.update(group.writers)
-        self.bytes_since_checkpoint += sum(len(row.payload) + 512 for row in group.rows)
+        pages = _PAGES_PER_COMMIT + _PAGES_PER_ROW * len(group.rows)
+        payloads = sum(len(row.payload) for row in group.rows)
+        self.bytes_since_checkpoint += pages * PAGE_BYTES + payloads
         self.head = group.head
 
     def cached_writer(self, writer_id: str) -> WriterState | None:
