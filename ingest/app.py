@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from aiohttp import web
 
@@ -29,22 +26,21 @@ from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.liveness import LeaseBook, saving
 from ingest.middleware import expect, surround
 from ingest.openapi import DOCUMENT, document_of
+from ingest.read_side import open_read_side
+from ingest.routes import (
+    admin,
+    append,
+    events,
+    experiments,
+    leases,
+    metrics,
+    operations,
+    runs,
+    writers,
+)
 from ingest.routes.table import Route
 from ingest.settings import Settings
 from ingest.state import EVENT_STORE, LEASES, READ_STORES
-
-ROUTE_MODULES: Final = (
-    "ingest.routes.append",
-    "ingest.routes.writers",
-    "ingest.routes.leases",
-    "ingest.routes.events",
-    "ingest.routes.operations",
-    "ingest.routes.admin",
-    "ingest.routes.experiments",
-    "ingest.routes.runs",
-    "ingest.routes.metrics",
-    "ingest.routes.admin",
-)
 
 
 def build_app(settings: Settings) -> web.Application:
@@ -76,8 +72,9 @@ def build_app(settings: Settings) -> web.Application:
 
 
 def all_routes() -> Sequence[Route]:
-    present = [name for name in ROUTE_MODULES if importlib.util.find_spec(name)]
-    modules = [importlib.import_module(name) for name in present]
+    modules = (
+        append, writers, leases, events, operations, experiments, runs, metrics, admin,
+    )  # fmt: skip
     return [route for module in modules for route in module.ROUTES]
 
 
@@ -104,11 +101,6 @@ async def _leases(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _read_side(app: web.Application) -> AsyncIterator[None]:
-    if importlib.util.find_spec("ingest.read_side") is None:
-        yield
-        return
-    from ingest.read_side import open_read_side
-
     path = app[SETTINGS].store_path
     with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
         # A log in memory has projections that go with it.
