@@ -65,7 +65,7 @@ class TailReader:
 
     async def _frames(self, run_id: str, after: int, until: int) -> list[_Frame]:
         kept = self._kept.get(run_id)
-        if kept is None or not kept.after <= after < kept.until:
+        if kept is None or not kept.after <= after <= kept.until:
             kept = self._kept[run_id] = _Kept(after, after)
         async with kept.lock:
             if until > kept.until:
