@@ -15,9 +15,12 @@ import random
 import sqlite3
 import statistics
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from projections.runs_queries import SqliteRunsReadStore
 PARAMS, METRICS, TAGS = 20, 10, 5
 DAY_US = 86_400_000_000
 START_US = 1_700_000_000_000_000
+NOW_US = START_US + 365 * DAY_US
 
 SEARCHES: Sequence[tuple[str, dict[str, Any]]] = (
     (
@@ -154,7 +158,7 @@ def _tags(rng: random.Random, runs: int) -> Iterator[tuple[Any, ...]]:
 async def timed(ask: Callable[[], Awaitable[int]], *, seconds: float) -> tuple[float, float, int]:
     """(p50 ms, p99 ms, runs found)."""
     found = await ask()
-    times = []
+    times: list[float] = []
     ends = time.perf_counter() + seconds
     while len(times) < 5 or (time.perf_counter() < ends and len(times) < 200):
         began = time.perf_counter()
@@ -180,8 +184,9 @@ class _OneStore:
         return True
 
 
-async def serve(store: SqliteRunsReadStore) -> tuple[web.AppRunner, str]:
-    """The runs' handlers on a free port of loopback, in this process: client and server share."""
+async def serve(path: Path) -> None:
+    """The runs' handlers on a free port of loopback, until standard input ends."""
+    store = SqliteRunsReadStore(path, clock_us=lambda: NOW_US)
     app = web.Application()
     app[READ_STORES] = _OneStore(store)
     app[LEASES] = _NoLeases()
@@ -189,16 +194,29 @@ async def serve(store: SqliteRunsReadStore) -> tuple[web.AppRunner, str]:
         app.router.add_route(route.method, route.path, route.handler)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
-    return runner, f"http://{host}:{port}/api/v1/runs/search"
+    print(f"http://{host}:{port}/api/v1/runs/search", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.cleanup()
+    await store.aclose()
 
 
-async def measure(path: Path, *, seconds: float) -> None:
-    now_us = START_US + 365 * DAY_US
-    store = SqliteRunsReadStore(path, clock_us=lambda: now_us)
-    runner, url = await serve(store)
+@contextmanager
+def server(path: Path) -> Iterator[str]:
+    """A server process of its own, as in life; its search URL."""
+    command = [sys.executable, "-m", "benchmarks.bench_search", "--serve", str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+async def measure(path: Path, url: str, *, seconds: float) -> None:
+    store = SqliteRunsReadStore(path, clock_us=lambda: NOW_US)
     print(
         f"{'search, page of 100':36} {'store p50':>10} {'p99':>8} {'HTTP p50':>10} {'p99':>8}  runs"
     )
@@ -220,7 +238,6 @@ async def measure(path: Path, *, seconds: float) -> None:
                 f"{outer[1]:5.1f} ms  {outer[2]:4}",
                 flush=True,
             )
-    await runner.cleanup()
     await store.aclose()
 
 
@@ -229,7 +246,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=1.0, help="per search and way")
     parser.add_argument("--file", type=Path, help="keep the filled file here, and use it again")
+    parser.add_argument("--serve", type=Path, help="only answer over HTTP from this file")
     given = parser.parse_args()
+    if given.serve:
+        asyncio.run(serve(given.serve))
+        return
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         path = given.file or Path(folder) / "runs.sqlite"
@@ -238,7 +259,8 @@ def main() -> None:
             fill(path, given.runs)
             size = path.stat().st_size / 1e6
             print(f"{given.runs} runs filled in {time.perf_counter() - began:.0f} s, {size:.0f} MB")
-        asyncio.run(measure(path, seconds=given.seconds))
+        with server(path) as url:
+            asyncio.run(measure(path, url, seconds=given.seconds))
 
 
 if __name__ == "__main__":

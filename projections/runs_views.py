@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
+
 from projections.read_models import (
     ExperimentView,
     Liveness,
@@ -135,10 +137,9 @@ def experiment_views(
 def _texts(
     connection: sqlite3.Connection, statement: str, asked: Mapping[str, str]
 ) -> dict[int, dict[str, str]]:
-    texts: defaultdict[int, dict[str, str]] = defaultdict(dict)
-    for run_no, key, value in connection.execute(SQL[statement], asked):
-        texts[run_no][key] = value
-    return texts
+    return {
+        run_no: orjson.loads(texts) for run_no, texts in connection.execute(SQL[statement], asked)
+    }
 
 
 def _metrics(
@@ -147,21 +148,21 @@ def _metrics(
     metrics: defaultdict[int, dict[str, MetricSummary]] = defaultdict(dict)
     new = tuple.__new__  # what Point(…) comes down to, without its arguments' detour
     for row in connection.execute(SQL["metrics"], asked):
-        (run_no, key, last, last_bits, last_step, last_us, *_) = row
-        first = row[6] or _exact(row[7])
+        (run_no, key, last, last_step, last_us, first, first_step, first_us, *summary) = row
         metrics[run_no][key] = new(
             MetricSummary,
             (
-                new(Point, (last or _exact(last_bits), last_step, last_us)),
-                new(Point, (first, row[8], row[9])),
-                *row[10:],
+                new(Point, (last if type(last) is float else _exact(last), last_step, last_us)),
+                new(
+                    Point, (first if type(first) is float else _exact(first), first_step, first_us)
+                ),
+                *summary,
             ),
         )
     return metrics
 
 
 def _exact(bits: int) -> float:
-    """SQLite has no NaN and no -0.0; the bits have both."""
     number: float = _FLOAT.unpack(_BITS.pack(bits))[0]
     return number
 

@@ -213,6 +213,25 @@ async def test_metric_values_come_back_bit_for_bit(tables: RunTables, store: Run
     assert run.metrics["nan"].min_value is None
 
 
+async def test_texts_come_back_as_they_were(tables: RunTables, store: RunsReadStore) -> None:
+    texts = {
+        "a": "",
+        "b": "\0\x01\x1f\x7f",
+        "c": '"\\/\n\u2028',
+        "d": "😀ü",
+        'e"\\': "1e5",
+        "": "x",
+    }
+    tables.put(runs=[RunRow("a", params=texts, tags=texts), RunRow("b")])
+
+    found = [await store.get_run(run_id, live_run_ids=frozenset()) for run_id in ("a", "b")]
+
+    assert [run and (dict(run.params), dict(run.tags)) for run in found] == [
+        (texts, texts),
+        ({}, {}),
+    ]
+
+
 async def test_runs_go_and_come_back_with_their_experiment(
     tables: RunTables, store: RunsReadStore
 ) -> None:
