@@ -44,7 +44,7 @@ def reduce_to_buckets(
     starts = np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1]]))
     # The last point of a bucket is that of the bin that ends last, not that begins last.
     lasts = bins.last_step[order]
-    if (lasts[1:] >= lasts[:-1]).all():
+    if isinstance(order, slice) and (lasts[1:] >= lasts[:-1]).all():
         ends = np.append(starts[1:], len(bins)) - 1
     else:
         arrival = np.arange(len(bins))[order]
