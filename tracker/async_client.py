@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from tracker import config, destination, event_feed, history, local_server
+from tracker import event_feed, history
+from tracker.connection import API, Connection
 from tracker.entities import Experiment, Metric, PagedList, RunRecord, Writer
 from tracker.history import MetricBuckets, MetricHistory
 from tracker.refusals import QueryFailed
-from tracker.transport import Params, Query, Transport
+from tracker.transport import Query
 from tracker.views import ViewType, view_name
 
-API: Final = "/api/v1"
 # Pages large enough to cost little and small enough to be answered at once.
 PAGE_ROWS: Final = 1_000
 RETRY_FOR_S: Final = 10.0
 HEALTH_TIMEOUT_S: Final = 2.0
-# Well below local_server.IDLE_EXIT_S.
-LOCAL_LOOK_INTERVAL_S: Final = 10.0
+POLL_FIRST_S: Final = 0.05
+POLL_LAST_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,9 @@ class AsyncClient:
         workspace: str | None = None,
         retry_for_s: float = RETRY_FOR_S,
     ) -> None:
-        given = destination.destination().uri if uri is None else uri
-        self.uri = destination.parse_uri(given, source="uri")
-        self.position = 0
-        self._headers = {"X-Tracker-Workspace": workspace or config.workspace()}
-        key = api_key or config.api_key()
-        if key:
-            self._headers["Authorization"] = f"Bearer {key}"
-        self._retry_for_s = retry_for_s
-        self._transport: Transport | None = None
-        self._opening = asyncio.Lock()
-        self._local_until = 0.0
+        self._connection = Connection(
+            uri, api_key=api_key, workspace=workspace, retry_for_s=retry_for_s
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,13 +70,21 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close the connections. A closed client opens new ones when it is used again."""
-        if self._transport is not None:
-            await self._transport.aclose()
-            self._transport = None
+        await self._connection.aclose()
+
+    @property
+    def uri(self) -> str:
+        """The destination: an address, or "local"."""
+        return self._connection.uri
+
+    @property
+    def position(self) -> int:
+        """Answers include everything up to here."""
+        return self._connection.position
 
     def saw_position(self, position: int) -> None:
         """Answers must from now on include everything up to `position`."""
-        self.position = max(self.position, position)
+        self._connection.saw_position(position)
 
     # -- experiments ------------------------------------------------------------------
 
@@ -97,15 +97,15 @@ class AsyncClient:
         """Create an experiment and return its id. Raises ExperimentExists."""
         body = {"name": name, "artifact_location": artifact_location, "tags": dict(tags or {})}
         return Experiment.from_json(
-            await self._command("POST", f"{API}/experiments", body)
+            await self._connection.command("POST", f"{API}/experiments", body)
         ).experiment_id
 
     async def get_experiment(self, experiment_id: str) -> Experiment:
-        return Experiment.from_json(await self._read(_experiment(experiment_id)))
+        return Experiment.from_json(await self._connection.read(_experiment(experiment_id)))
 
     async def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The active experiment of this name, else a deleted one, else None."""
-        found = await self._read(f"{API}/experiments", [("name", name), ("view", "all")])
+        found = await self._connection.read(f"{API}/experiments", [("name", name), ("view", "all")])
         return next(map(Experiment.from_json, found["experiments"]), None)
 
     async def search_experiments(
@@ -124,33 +124,33 @@ class AsyncClient:
             params += [("filter", filter_string)] if filter_string else []
             params += [("order_by", order) for order in order_by or ()]
             params += [("page_token", page_token)] if page_token else []
-            answer = await self._read(f"{API}/experiments", params)
+            answer = await self._connection.read(f"{API}/experiments", params)
             found += map(Experiment.from_json, answer["experiments"])
             page_token = answer["next_page_token"]
             if page_token is None or len(found) == max_results:
                 return PagedList(found, page_token)
 
     async def rename_experiment(self, experiment_id: str, new_name: str) -> None:
-        await self._patch(_experiment(experiment_id), name=new_name)
+        await self._connection.patch(_experiment(experiment_id), name=new_name)
 
     async def set_experiment_tag(self, experiment_id: str, key: str, value: object) -> None:
-        await self._patch(_experiment(experiment_id), tags={key: str(value)})
+        await self._connection.patch(_experiment(experiment_id), tags={key: str(value)})
 
     async def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
-        await self._patch(_experiment(experiment_id), tags={key: None})
+        await self._connection.patch(_experiment(experiment_id), tags={key: None})
 
     async def delete_experiment(self, experiment_id: str) -> None:
         """Delete an experiment; it can be restored, and its name may be used again."""
-        await self._patch(_experiment(experiment_id), lifecycle_stage="deleted")
+        await self._connection.patch(_experiment(experiment_id), lifecycle_stage="deleted")
 
     async def restore_experiment(self, experiment_id: str) -> None:
-        await self._patch(_experiment(experiment_id), lifecycle_stage="active")
+        await self._connection.patch(_experiment(experiment_id), lifecycle_stage="active")
 
     # -- runs -------------------------------------------------------------------------
 
     async def get_run(self, run_id: str) -> RunRecord:
         """Everything about one run but its series. Raises RunNotFound."""
-        return RunRecord.from_json(await self._read(_run(run_id)))
+        return RunRecord.from_json(await self._connection.read(_run(run_id)))
 
     async def search_runs(
         self,
@@ -178,7 +178,9 @@ class AsyncClient:
         while True:
             rows = PAGE_ROWS if max_results is None else min(max_results - len(found), PAGE_ROWS)
             page = {**search, "max_results": rows, "page_token": page_token}
-            answer = await self._search(f"{API}/runs/search", page)
+            answer = await self._connection.search(
+                f"{API}/runs/search", {**page, **self._min_position()}
+            )
             found += map(RunRecord.from_json, answer["runs"])
             page_token = answer["next_page_token"]
             if page_token is None or len(found) == max_results:
@@ -210,32 +212,48 @@ class AsyncClient:
     async def update_run(
         self, run_id: str, status: str | None = None, name: str | None = None
     ) -> None:
-        await self._patch(_run(run_id), status=status, name=name)
+        await self._connection.patch(_run(run_id), status=status, name=name)
 
     async def set_terminated(
         self, run_id: str, status: str = "FINISHED", end_time: int | None = None
     ) -> None:
         """End a run from outside; `end_time` is in milliseconds, as MLflow's."""
         end_time_us = None if end_time is None else end_time * 1000
-        await self._patch(_run(run_id), status=status, end_time_us=end_time_us)
+        await self._connection.patch(_run(run_id), status=status, end_time_us=end_time_us)
 
     async def set_tag(self, run_id: str, key: str, value: object) -> None:
-        await self._patch(_run(run_id), tags={key: str(value)})
+        await self._connection.patch(_run(run_id), tags={key: str(value)})
 
     async def set_tags(self, run_id: str, tags: Mapping[str, object]) -> None:
-        await self._patch(_run(run_id), tags={key: str(value) for key, value in tags.items()})
+        await self._connection.patch(
+            _run(run_id), tags={key: str(value) for key, value in tags.items()}
+        )
 
     async def delete_tag(self, run_id: str, key: str) -> None:
-        await self._patch(_run(run_id), tags={key: None})
+        await self._connection.patch(_run(run_id), tags={key: None})
 
     async def delete_run(self, run_id: str) -> None:
         """Delete a run; it can be restored."""
-        await self._patch(_run(run_id), lifecycle_stage="deleted")
+        await self._connection.patch(_run(run_id), lifecycle_stage="deleted")
 
     async def restore_run(self, run_id: str) -> None:
-        await self._patch(_run(run_id), lifecycle_stage="active")
+        await self._connection.patch(_run(run_id), lifecycle_stage="active")
 
     # -- metrics ----------------------------------------------------------------------
+
+    async def search_keys(
+        self,
+        kind: str,
+        prefix: str = "",
+        *,
+        experiment_ids: Sequence[str] | None = None,
+        max_results: int = 100,
+    ) -> list[str]:
+        """Keys that runs have logged, of one kind: metrics, params or tags."""
+        params = [("kind", kind), ("prefix", prefix), ("max_results", str(max_results))]
+        params += [("experiment_ids", str(given)) for given in experiment_ids or ()]
+        answer = await self._connection.read(f"{API}/keys", params)
+        return list(answer["keys"])
 
     async def get_metric_history(self, run_id: str, key: str) -> list[Metric]:
         """Every point as an object. `metric_history` gives columns, which are far lighter."""
@@ -257,8 +275,8 @@ class AsyncClient:
         self, run_id: str, key: str, *, start_step: int | None = None, end_step: int | None = None
     ) -> AsyncIterator[MetricHistory]:
         """The exact series in pages of bounded memory."""
-        params = self._at_position(_step_range(start_step, end_step))
-        transport = await self._opened()
+        params = self._connection.at_position(_step_range(start_step, end_step))
+        transport = await self._connection.opened()
         path = _metric(run_id, key)
         async for page in history.read_pages(transport, path, params, run_id=run_id, key=key):
             yield page
@@ -274,7 +292,7 @@ class AsyncClient:
     ) -> MetricBuckets:
         """The series in at most `buckets` buckets with true min and max, for a chart."""
         params = [*_step_range(start_step, end_step), ("buckets", str(buckets))]
-        return MetricBuckets.from_json(await self._read(_metric(run_id, key), params))
+        return MetricBuckets.from_json(await self._connection.read(_metric(run_id, key), params))
 
     async def query_metrics(
         self,
@@ -288,7 +306,8 @@ class AsyncClient:
         """Buckets of many metrics of many runs in one request."""
         query = {"run_ids": list(run_ids), "keys": list(keys), "buckets": buckets}
         steps = {"start_step": start_step, "end_step": end_step}
-        answer = await self._search(f"{API}/metrics/query", {**query, **steps})
+        body = {**query, **steps, **self._min_position()}
+        answer = await self._connection.search(f"{API}/metrics/query", body)
         return [MetricBuckets.from_json(series) for series in answer["series"]]
 
     # -- the log ----------------------------------------------------------------------
@@ -297,7 +316,7 @@ class AsyncClient:
         self, *, after: int = 0, run_id: str | None = None, type: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """Every event after a position, as the server prints it, to the log's present end."""
-        transport = await self._opened()
+        transport = await self._connection.opened()
         async for event in event_feed.read(transport, after=after, run_id=run_id, type=type):
             yield event
 
@@ -305,20 +324,50 @@ class AsyncClient:
         self, *, after: int = 0, run_id: str | None = None, type: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:
         """Every event after a position, then new ones as they come, for ever."""
-        transport = await self._opened()
+        transport = await self._connection.opened()
         async for event in event_feed.follow(transport, after=after, run_id=run_id, type=type):
             yield event
 
     async def get_writer(self, writer_id: str) -> Writer:
         """What the server has of a writer. Raises WriterNotFound."""
-        answer = await self._read(f"{API}/writers/{quote(writer_id, safe='')}")
+        answer = await self._connection.read(f"{API}/writers/{quote(writer_id, safe='')}")
         return Writer.from_json({"about": {}, "last_position": answer["position"], **answer})
 
     # -- the server -------------------------------------------------------------------
 
+    async def verify(self) -> dict[str, Any]:
+        """Have the server prove its log and its projections; return its report."""
+        await self._connection.search(f"{API}/verify", {})
+        answer = await self._when(lambda a: a["state"] != "running", f"{API}/verify")
+        if answer["report"] is None:
+            raise QueryFailed(f"the server could not verify: {answer['error'] or answer['state']}")
+        report: dict[str, Any] = answer["report"]
+        return report
+
+    async def rebuild(self, projection: str = "all") -> list[dict[str, Any]]:
+        """Have projections ("runs", "series", "all") built anew; return when they serve."""
+        await self._connection.search(f"{API}/rebuild", {"projection": projection})
+        answer = await self._when(
+            lambda a: all(build["state"] != "running" for build in a["rebuilds"]),
+            f"{API}/rebuild",
+        )
+        for build in answer["rebuilds"]:
+            if build["state"] == "failed":
+                raise QueryFailed(f"{build['projection']} was not rebuilt: {build['error']}")
+        builds: list[dict[str, Any]] = answer["rebuilds"]
+        return builds
+
+    async def _when(self, is_over: Callable[[Any], bool], path: str) -> Any:
+        """Ask again and again until it is over; the first seconds more often."""
+        pause_s = POLL_FIRST_S
+        while not is_over(answer := await self._connection.read(path)):
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, POLL_LAST_S)
+        return answer
+
     async def is_healthy(self) -> bool:
         """Whether the server answers now, without retries and within two seconds."""
-        transport = await self._opened()
+        transport = await self._connection.opened()
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 (await transport.once(Query("GET", "/health", is_read=True))).release()
@@ -328,15 +377,15 @@ class AsyncClient:
 
     async def ready(self) -> dict[str, Any]:
         """The server's stores: status, head of the log, and each projection's lag."""
-        answer: dict[str, Any] = await self._read("/ready")
+        answer: dict[str, Any] = await self._connection.read("/ready")
         return answer
 
     async def version(self) -> str:
-        return str((await self._read("/version"))["version"])
+        return str((await self._connection.read("/version"))["version"])
 
     async def probe(self) -> ServerProbe:
         """How well the server answers, measured with one request on an open connection."""
-        transport = await self._opened()
+        transport = await self._connection.opened()
         await transport.json(Query("GET", "/version", is_read=True))
         start = time.perf_counter()
         async with transport.answer(Query("GET", "/version", is_read=True)) as response:
@@ -348,53 +397,8 @@ class AsyncClient:
         server = parsedate_to_datetime(date).timestamp() + 0.5 if date else here
         return ServerProbe(transport.uri, str(answer["version"]), latency_s, here - server)
 
-    # -- requests ---------------------------------------------------------------------
-
-    async def _read(self, path: str, params: Params = ()) -> Any:
-        query = Query("GET", path, is_read=True, params=self._at_position(params))
-        return await self._ask(query)
-
-    async def _search(self, path: str, body: Mapping[str, Any]) -> Any:
-        """A question in a POST's body: it changes nothing, so it may be repeated."""
-        at = {"min_position": self.position} if self.position else {}
-        return await self._ask(Query("POST", path, is_read=True, body={**body, **at}))
-
-    async def _command(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        answer = await self._ask(Query(method, path, is_read=False, body=body))
-        self.saw_position(answer["position"])
-        return answer
-
-    async def _patch(self, path: str, **changes: Any) -> None:
-        given = {name: value for name, value in changes.items() if value is not None}
-        await self._command("PATCH", path, given)
-
-    async def _ask(self, query: Query) -> Any:
-        return await (await self._opened()).json(query)
-
-    async def _opened(self) -> Transport:
-        async with self._opening:
-            if self.uri == destination.LOCAL:
-                await self._find_local_server()
-            elif self._transport is None:
-                self._transport = self._connected_to(self.uri)
-            assert self._transport is not None
-            return self._transport
-
-    async def _find_local_server(self) -> None:
-        """Look again now and then: a local server leaves when it is idle."""
-        if self._transport is not None and time.monotonic() < self._local_until:
-            return
-        uri = await asyncio.to_thread(local_server.ensure_running, config.home())
-        self._local_until = time.monotonic() + LOCAL_LOOK_INTERVAL_S
-        if self._transport is None or self._transport.uri != uri:
-            await self.aclose()
-            self._transport = self._connected_to(uri)
-
-    def _connected_to(self, uri: str) -> Transport:
-        return Transport(uri, headers=self._headers, retry_for_s=self._retry_for_s)
-
-    def _at_position(self, params: Params) -> Params:
-        return [*params, ("min_position", str(self.position))] if self.position else params
+    def _min_position(self) -> dict[str, int]:
+        return {"min_position": self.position} if self.position else {}
 
 
 def quoted(text: str) -> str:

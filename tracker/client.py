@@ -249,6 +249,7 @@ class Client:
     delete_run = _waiting(AsyncClient.delete_run)
     restore_run = _waiting(AsyncClient.restore_run)
 
+    search_keys = _waiting(AsyncClient.search_keys)
     get_metric_history = _waiting(AsyncClient.get_metric_history)
     metric_history = _waiting(AsyncClient.metric_history)
     iter_metric_history = _iterating(AsyncClient.iter_metric_history)
@@ -258,6 +259,9 @@ class Client:
     events = _iterating(AsyncClient.events)
     follow_events = _iterating(AsyncClient.follow_events)
     get_writer = _waiting(AsyncClient.get_writer)
+
+    verify = _waiting(AsyncClient.verify)
+    rebuild = _waiting(AsyncClient.rebuild)
 
     is_healthy = _waiting(AsyncClient.is_healthy)
     ready = _waiting(AsyncClient.ready)

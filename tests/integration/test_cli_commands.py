@@ -7,6 +7,9 @@ import io
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +20,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.support.processes import ServerProcess, running_server, start_script
+from tests.support.processes import ServerProcess, environment, running_server, start_script
 from tracker.cli.main import tracker
 
 FILL = """
@@ -297,3 +300,28 @@ def test_doctor_counts_what_the_spool_still_holds(
     [spool] = [f for f in findings if f["name"] == "spool"]
     assert "not confirmed" in spool["text"]
     assert "tracker sync" in spool["advice"]
+
+
+def test_following_outlives_a_restart_of_the_server_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    def start_of_run(run_id: str) -> dict[str, Any]:
+        event = {"type": "run.started", "time_us": 1, "data": {"name": run_id}}
+        return {"run_id": run_id, "writer_id": run_id, "first_seq": 1, "events": [event]}
+
+    with running_server(tmp_path) as server:
+        following = subprocess.Popen(
+            [sys.executable, "-m", "tracker", "events", "--follow", "--json"],
+            env=environment(tmp_path, TRACKER_URI=server.uri, PYTHONUNBUFFERED="1"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert following.stdout is not None
+        server.post("/api/v1/append", start_of_run("first"))
+        seen = [json.loads(following.stdout.readline())]
+        server.stop()
+        server.start()
+        server.post("/api/v1/append", start_of_run("second"))
+        seen.append(json.loads(following.stdout.readline()))
+        following.send_signal(signal.SIGINT)
+        _, errors = following.communicate(timeout=10)
+
+    assert [event["run_id"] for event in seen] == ["first", "second"]
+    assert (following.returncode, errors) == (0, "")

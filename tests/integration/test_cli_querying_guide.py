@@ -6,12 +6,16 @@ import re
 import shlex
 from pathlib import Path
 
-from tests.support.processes import run_cli, running_server, start_script
+import pytest
+from click.testing import CliRunner
+
+from tests.support.processes import running_server, start_script
+from tracker.cli.main import tracker
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "querying.md"
 
 
-def test_the_guides_examples_run(tmp_path: Path) -> None:
+def test_the_guides_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = GUIDE.read_text(encoding="utf-8")
     python = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S))
     commands = re.findall(r"^\$ tracker (.*)$", text, re.M)
@@ -28,10 +32,11 @@ def test_the_guides_examples_run(tmp_path: Path) -> None:
         script = start_script(tmp_path, python, TRACKER_URI=server.uri)
         _, errors = script.communicate(timeout=60)
         assert script.returncode == 0, errors
+        monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+        monkeypatch.setenv("TRACKER_URI", server.uri)
         for command in commands:
-            done = run_cli(tmp_path, *shlex.split(command), TRACKER_URI=server.uri)
-            assert (done.returncode, bool(done.stdout)) == (0, True), f"{command}: {done.stderr}"
+            done = CliRunner().invoke(tracker, shlex.split(command))
+            assert (done.exit_code, bool(done.stdout)) == (0, True), f"{command}: {done.stderr}"
         for condition in filters:
-            search = ["runs", "search", "--filter", condition]
-            done = run_cli(tmp_path, *search, TRACKER_URI=server.uri)
-            assert done.returncode == 0, f"{condition}: {done.stderr}"
+            done = CliRunner().invoke(tracker, ["runs", "search", "--filter", condition])
+            assert done.exit_code == 0, f"{condition}: {done.stderr}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import running_server
-from tracker import async_client, local_server
+from tracker import connection, local_server
 from tracker.client import Client
 from tracker.refusals import LocalServerMissing
 
@@ -47,7 +47,7 @@ def test_a_query_starts_a_server_and_the_next_one_finds_it(home: Path) -> None:
 def test_a_client_finds_another_server_when_the_first_has_left(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_client, "LOCAL_LOOK_INTERVAL_S", 0)
+    monkeypatch.setattr(connection, "LOCAL_LOOK_INTERVAL_S", 0)
     with Client("local", retry_for_s=0) as client:
         client.version()
         noted = json.loads((home / "server" / "server.json").read_text())
@@ -65,6 +65,7 @@ def test_many_that_ask_at_once_find_one_server(home: Path) -> None:
 
 def test_a_server_that_runs_is_found_and_none_is_started(home: Path) -> None:
     with running_server(home) as server:
+        server.get("/ready")  # /health answers before the server has made itself known
         assert local_server.ensure_running(home) == server.uri
 
 

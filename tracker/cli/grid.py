@@ -31,12 +31,15 @@ _STATUS_COLOURS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`is_optional`: left out, from the last on, when the terminal is too narrow."""
+    """`leave_out`: the columns of the highest number go first when the terminal is narrow.
+
+    0 stays always; of equal numbers the last column goes first.
+    """
 
     title: str
     cells: Sequence[str]
     is_right: bool = False
-    is_optional: bool = False
+    leave_out: int = 0
 
     @property
     def width(self) -> int:
@@ -91,10 +94,10 @@ def cells_wide(text: str) -> int:
 def _fitting(columns: Sequence[Column], room: int | None) -> list[Column]:
     shown = list(columns)
     while room is not None and sum(c.width for c in shown) + len(GAP) * (len(shown) - 1) > room:
-        optional = [column for column in shown if column.is_optional]
-        if not optional:
+        first_to_go = max(reversed(shown), key=lambda column: column.leave_out)
+        if first_to_go.leave_out == 0:
             break
-        shown.remove(optional[-1])
+        shown.remove(first_to_go)
     return shown
 
 

@@ -35,6 +35,9 @@ _ATTRIBUTES: Final[Mapping[str, Callable[[RunRecord], str]]] = {
     "parent_run_id": lambda run: run.info.parent_run_id or "",
     "dropped": lambda run: str(run.dropped),
 }
+# What goes first when the terminal is narrow: params, then metrics but for two, then times.
+_PARAM, _METRIC, _TIMES, _FIRST_METRICS = 4, 3, 2, 1
+_FIRST_METRICS_COUNT: Final = 2
 _ALIASES: Final = {"id": "run_id", "name": "run_name", "user": "user_id"}
 
 
@@ -48,20 +51,33 @@ def default_columns(
     ]
     if len(experiments) > 1:
         names = [experiments[run.info.experiment_id] for run in runs]
-        columns.append(Column("EXPERIMENT", [_cell(name) for name in names]))
+        columns.append(Column("EXPERIMENT", [_cell(name) for name in names], leave_out=_TIMES))
     columns += [
         Column("STATUS", [_ATTRIBUTES["status"](run) for run in runs]),
-        Column("STARTED", [ago(run.info.start_time_us, now_us=now_us) for run in runs]),
-        Column("TOOK", [_took(run, now_us) for run in runs], is_right=True),
+        Column(
+            "STARTED",
+            [ago(run.info.start_time_us, now_us=now_us) for run in runs],
+            leave_out=_TIMES,
+        ),
+        Column("TOOK", [_took(run, now_us) for run in runs], is_right=True, leave_out=_TIMES),
     ]
     if any(run.info.lifecycle_stage != "active" for run in runs):
         columns.append(Column("STAGE", [run.info.lifecycle_stage for run in runs]))
     metrics = _ordered(key for run in runs for key in run.data.metrics)
-    columns += [_metric_column(runs, key, key, "last", is_optional=True) for key in metrics]
+    columns += [
+        _metric_column(
+            runs, key, key, "last",
+            leave_out=_FIRST_METRICS if place < _FIRST_METRICS_COUNT else _METRIC,
+        )
+        for place, key in enumerate(metrics)
+    ]  # fmt: skip
     params = _ordered(key for run in runs for key in run.data.params)
     values = {key: {run.data.params.get(key) for run in runs} - {None} for key in params}
     differing = [key for key in params if len(values[key]) > 1 or len(runs) == 1]
-    columns += [_text_column(key, [run.data.params.get(key) for run in runs]) for key in differing]
+    columns += [
+        _text_column(key, [run.data.params.get(key) for run in runs], leave_out=_PARAM)
+        for key in differing
+    ]
     return columns
 
 
@@ -79,9 +95,9 @@ def _column(runs: Sequence[RunRecord], name: str) -> Column:
             return _metric_column(runs, key, head, summary)
         return _metric_column(runs, key, key, "last")
     if dot and prefix in ("params", "param"):
-        return _text_column(key, [run.data.params.get(key) for run in runs], is_optional=False)
+        return _text_column(key, [run.data.params.get(key) for run in runs])
     if dot and prefix in ("tags", "tag"):
-        return _text_column(key, [run.data.tags.get(key) for run in runs], is_optional=False)
+        return _text_column(key, [run.data.tags.get(key) for run in runs])
     attribute = _ALIASES.get(name, name)
     if attribute not in _ATTRIBUTES:
         near = difflib.get_close_matches(name, [*_ATTRIBUTES, *_ALIASES], n=1)
@@ -95,15 +111,15 @@ def _column(runs: Sequence[RunRecord], name: str) -> Column:
 
 
 def _metric_column(
-    runs: Sequence[RunRecord], title: str, key: str, summary: str, *, is_optional: bool = False
+    runs: Sequence[RunRecord], title: str, key: str, summary: str, *, leave_out: int = 0
 ) -> Column:
     found = [run.data.summaries.get(key) for run in runs]
     cells = ["" if one is None else number(_SUMMARIES[summary](one)) for one in found]
-    return Column(_cell(title), cells, is_right=True, is_optional=is_optional)
+    return Column(_cell(title), cells, is_right=True, leave_out=leave_out)
 
 
-def _text_column(title: str, values: Iterable[str | None], *, is_optional: bool = True) -> Column:
-    return Column(_cell(title), [_cell(value or "") for value in values], is_optional=is_optional)
+def _text_column(title: str, values: Iterable[str | None], *, leave_out: int = 0) -> Column:
+    return Column(_cell(title), [_cell(value or "") for value in values], leave_out=leave_out)
 
 
 def _cell(text: str) -> str:

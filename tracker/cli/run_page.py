@@ -75,7 +75,7 @@ def metric_columns(summaries: Mapping[str, MetricSummary]) -> list[Column]:
         Column("AT", [_step(s.min_step) for s in values], is_right=True),
         Column("MAX", [number(s.max) for s in values], is_right=True),
         Column("AT", [_step(s.max_step) for s in values], is_right=True),
-        Column("FIRST", [number(s.first) for s in values], is_right=True, is_optional=True),
+        Column("FIRST", [number(s.first) for s in values], is_right=True, leave_out=1),
         Column("POINTS", [f"{s.count:,}" for s in values], is_right=True),
     ]
     if any(s.nan_count for s in values):

@@ -57,8 +57,8 @@ def step_ticks(first: int, last: int, *, columns: int) -> list[int]:
 
 
 def step_label(step: int) -> str:
-    """12345 as 12,345 and 1500000 as 1.5M."""
-    if abs(step) < 100_000:
+    """12345 as 12,345 and 1500000 as 1.5M; never less than all of its digits below a million."""
+    if abs(step) < 1_000_000:
         return f"{step:,}"
     for size, unit in _SI:
         if abs(step) >= size:
