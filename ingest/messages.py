@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from ingest.errors import InvalidRequest, ProjectionBehind, TooLarge
-from ingest.state import READ_STORES
+from ingest.state import EVENT_STORE, READ_STORES
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -85,6 +85,13 @@ async def wait_for_position(request: web.Request, position: int | None) -> None:
     """Hold a read until the projections have folded what its caller has already seen acked."""
     if position is None:
         return
+    head = (await request.app[EVENT_STORE].head()).next_position - 1
+    if position > head:
+        raise InvalidRequest(
+            f"min_position: {position} is beyond the log's last position, {head}; "
+            "use a position that this server has acknowledged",
+            field="min_position",
+        )
     stores = request.app[READ_STORES]
     if not await stores.wait_for(position, timeout_s=READ_YOUR_WRITES_TIMEOUT_S):
         raise ProjectionBehind(
