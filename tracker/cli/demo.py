@@ -22,7 +22,7 @@ from tracker.cli.output import note
 @click.option(
     "--epochs",
     type=click.IntRange(1, 1000),
-    default=12,
+    default=8,
     envvar="TRACKER_DEMO_EPOCHS",
     show_default=True,
     show_envvar=True,

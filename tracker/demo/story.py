@@ -52,7 +52,10 @@ class Stage:
             "TRACKER_SPOOL_DIR": str(self.folder / "spool"),
             "TRACKER_URI": self.uri,
             "TRACKER_HELPER_IDLE_S": "5",
-            "PYTHONWARNINGS": "ignore",
+            # The digits are small: threads of the linear algebra would only take the
+            # cores from the server and the shipper, and the log calls their caches.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
         }
 
     def start(self, *arguments: str, stdout: Any = None) -> subprocess.Popen[str]:
@@ -137,7 +140,7 @@ def _report(stage: Stage, online: dict[str, Any], offline: dict[str, Any]) -> No
         runs = client.search_runs(experiment_names=["digits"])
     ranked = sorted(runs, key=lambda run: -run.data.metrics.get("test/accuracy", -1.0))
     output.table(
-        ("run", "status", "learning rate", "hidden", "test accuracy", "train loss"),
+        ("run", "status", "lr", "hidden", "accuracy", "loss"),
         [
             (
                 run.info.run_name,
