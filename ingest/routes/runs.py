@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -13,8 +14,9 @@ from ingest.routes.experiments import decider_of
 from ingest.routes.table import QueryParameter, Route
 from ingest.run_decisions import patch_run
 from ingest.schemas import KeysAnswer, PatchRun, RunAnswer, RunsAnswer, SearchRuns
-from ingest.state import LEASES, READ_STORES, Leases
+from ingest.state import EVENT_STORE, LEASES, READ_STORES, Leases
 from ingest.view_json import run_json
+from projections.past_runs import run_as_of
 from projections.read_models import KeyKind, KeySearch, Page, RunSearch, RunView, ViewType
 
 KEYS_DEFAULT: Final = 100
@@ -66,7 +68,28 @@ def _page_answer(page: Page[RunView], leases: Leases) -> web.Response:
 
 async def get(request: web.Request) -> web.Response:
     await wait_for_position(request, query_int(request, "min_position"))
-    return await _answer(request)
+    position, time_us = query_int(request, "as_of_position"), query_int(request, "as_of_time")
+    if position is None and time_us is None:
+        return await _answer(request)
+    return await _past_answer(request, position, time_us)
+
+
+async def _past_answer(
+    request: web.Request, position: int | None, time_us: int | None
+) -> web.Response:
+    if position is not None and time_us is not None:
+        raise InvalidRequest("give as_of_position or as_of_time, not both", field="as_of_time")
+    run_id = request.match_info["run_id"]
+    runs, leases = request.app[READ_STORES].runs, request.app[LEASES]
+    now = await runs.get_run(run_id, live_run_ids=frozenset())
+    if now is None:
+        raise RunNotFound(f"there is no run {run_id[:64]!r}")
+    past = await run_as_of(request.app[EVENT_STORE], run_id, position=position, time_us=time_us)
+    if past is None:
+        raise RunNotFound(f"run {run_id} had no events then")
+    # A run stays in the experiment it was born into; only the whole log tells its id.
+    run = replace(past.run, experiment_id=now.experiment_id)
+    return json_answer(run_json(run, position=past.position, leases=leases))
 
 
 async def patch(request: web.Request) -> web.Response:
@@ -136,7 +159,15 @@ ROUTES = (
         get,
         "One run: params, tags, metric summaries, conflicts and writers",
         answer=RunAnswer,
-        query=(_POSITION,),
+        query=(
+            _POSITION,
+            QueryParameter("as_of_position", "as it was at this position", type="integer"),
+            QueryParameter(
+                "as_of_time",
+                "as the server knew it at this time, in microseconds since 1970",
+                type="integer",
+            ),
+        ),
         errors=(400, 404, 503),
     ),
     Route(

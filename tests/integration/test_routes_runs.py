@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from array import array
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -96,6 +97,60 @@ async def test_a_run_is_read_with_all_that_was_logged(server: TestServer) -> Non
     assert [writer.writer_id for writer in run.writers] == ["w-a"]
     assert run.writers[0].lease_expires_us is not None
     assert run.position >= position
+
+
+async def test_a_run_is_read_as_it_was_at_every_position(server: TestServer) -> None:
+    """One batch: start, param, metrics at steps 0 to 2 interleaved with a tag and the end."""
+    events = [
+        Event(EventType.RUN_STARTED, NOW_US, {"experiment_name": "n"}),
+        Event(EventType.PARAMS_LOGGED, NOW_US, {"params": {"lr": "0.1"}}),
+        Event(EventType.TAGS_SET, NOW_US, {"tags": {"k": "1"}}),
+        Event(EventType.RUN_ENDED, NOW_US + 9, {"status": "FINISHED"}),
+    ]
+    frames = [
+        wire.events_frame(offsets=[0, 1, 4, 6], events=events),
+        wire.metrics_frame(
+            offsets=[2, 3, 5],
+            keys=["loss"],
+            steps=array("q", [0, 1, 2]),
+            times=array("q", [NOW_US] * 3),
+            values=[array("d", [3.0, 2.0, 1.0])],
+        ),
+    ]
+    answer = await server.append(frames_body(frames, 1, 7, run_id="a"))
+    await patch(server, "a", tags={"k": "2"})
+
+    async def at(position: int) -> dict[str, Any]:
+        answer = await server.ask("GET", f"{API}/a", params={"as_of_position": position})
+        RunAnswer.model_validate(answer.json)
+        return dict(answer.json)
+
+    assert answer.json["position"] == 7
+    past = [await at(position) for position in range(1, 9)]
+    assert [run["position"] for run in past] == list(range(1, 9))
+    assert [bool(run["params"]) for run in past] == [False] + [True] * 7
+    losses = [run["metrics"].get("loss", {}).get("last", {}).get("value") for run in past]
+    assert losses == [None, None, 3.0, 2.0, 2.0, 1.0, 1.0, 1.0]
+    assert [run["tags"].get("k") for run in past] == [None] * 4 + ["1"] * 3 + ["2"]
+    assert [run["status"] for run in past] == ["RUNNING"] * 6 + ["FINISHED"] * 2
+    now = (await server.ask("GET", f"{API}/a")).json
+    assert {**past[-1], "liveness": now["liveness"]} == now
+
+
+async def test_a_run_is_read_as_it_was_known_at_a_time(server: TestServer) -> None:
+    await add_run(server, "a")
+    before_us = time.time_ns() // 1000
+    await asyncio.sleep(0.01)
+    await patch(server, "a", tags={"k": "1"})
+
+    async def at(time_us: int) -> Answer:
+        return await server.ask("GET", f"{API}/a", params={"as_of_time": time_us})
+
+    assert (await at(before_us)).json["tags"] == {}
+    assert (await at(before_us + 10**9)).json["tags"] == {"k": "1"}
+    assert (await at(5)).code == "run_not_found"
+    both = await server.ask("GET", f"{API}/a", params={"as_of_time": 5, "as_of_position": 5})
+    assert both.code == "invalid_request"
 
 
 async def test_a_search_at_a_position_sees_what_was_acknowledged_there(
