@@ -148,9 +148,20 @@ class AsyncClient:
 
     # -- runs -------------------------------------------------------------------------
 
-    async def get_run(self, run_id: str) -> RunRecord:
-        """Everything about one run but its series. Raises RunNotFound."""
-        return RunRecord.from_json(await self._connection.read(_run(run_id)))
+    async def get_run(
+        self,
+        run_id: str,
+        *,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
+    ) -> RunRecord:
+        """Everything about one run but its series; or what was known of it at some point.
+
+        `as_of_time_us` is the server's time of arrival. Raises RunNotFound.
+        """
+        then = {"as_of_position": as_of_position, "as_of_time": as_of_time_us}
+        params = [(name, str(value)) for name, value in then.items() if value is not None]
+        return RunRecord.from_json(await self._connection.read(_run(run_id), params))
 
     async def search_runs(
         self,

@@ -325,3 +325,15 @@ def test_following_outlives_a_restart_of_the_server_and_ends_with_ctrl_c(tmp_pat
 
     assert [event["run_id"] for event in seen] == ["first", "second"]
     assert (following.returncode, errors) == (0, "")
+
+
+def test_a_run_is_shown_as_it_was(cli: Tracker) -> None:
+    events = [json.loads(line) for line in cli("events", "lr-0.1", "--json").stdout.splitlines()]
+    middle = next(e["position"] for e in events if e["data"].get("step") == 100)
+
+    past = parsed(cli("runs", "show", "lr-0.1", "--as-of-position", str(middle), "--json"))
+    before = cli("runs", "show", "lr-0.1", "--as-of-time", "2020-01-01")
+
+    assert past["info"]["status"] == "RUNNING"
+    assert past["data"]["summaries"]["loss"]["count"] == 101
+    assert before.exit_code == 1

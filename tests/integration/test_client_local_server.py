@@ -65,7 +65,8 @@ def test_many_that_ask_at_once_find_one_server(home: Path) -> None:
 
 def test_a_server_that_runs_is_found_and_none_is_started(home: Path) -> None:
     with running_server(home) as server:
-        server.get("/ready")  # /health answers before the server has made itself known
+        while not (home / "server" / "server.json").exists():
+            time.sleep(0.02)  # /health answers before the server has made itself known
         assert local_server.ensure_running(home) == server.uri
 
 

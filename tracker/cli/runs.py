@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import click
@@ -23,6 +24,7 @@ from tracker.refusals import ApiRefusal
 
 PAGE_DEFAULT: Final = 50
 COMPARED_MAX: Final = 20
+TIMES: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 
 
 @click.group("runs")
@@ -83,12 +85,31 @@ def search(
 
 @command.command("show")
 @click.argument("run")
+@option("--as-of-position", env="TRACKER_RUNS_AS_OF_POSITION", type=click.IntRange(1), metavar="N",
+        help="As it was when the log ended at this position.")  # fmt: skip
+@option("--as-of-time", env="TRACKER_RUNS_AS_OF_TIME", metavar="TIME", type=click.DateTime(TIMES),
+        help="As the server knew it at this time, such as 2026-11-21T14:30 (local).")  # fmt: skip
 @connection_options
 @json_option
-def show(run: str, uri: str | None, api_key: str | None, as_json: bool) -> None:
+def show(
+    run: str,
+    as_of_position: int | None,
+    as_of_time: datetime | None,
+    uri: str | None,
+    api_key: str | None,
+    as_json: bool,
+) -> None:
     """Show everything about RUN: times, how it ended, metrics, params, tags, writers."""
+    if as_of_position is not None and as_of_time is not None:
+        raise click.UsageError("give --as-of-position or --as-of-time, not both")
     with connected(uri, api_key) as client:
         found = find_run(client, run)
+        if as_of_position is not None or as_of_time is not None:
+            found = client.get_run(
+                found.info.run_id,
+                as_of_position=as_of_position,
+                as_of_time_us=None if as_of_time is None else _microseconds(as_of_time),
+            )
         if as_json:
             result_json(json_form(found.to_dictionary()))
             return
@@ -171,3 +192,8 @@ def _parent(client: Client, run: RunRecord) -> str | None:
     except ApiRefusal:
         return parent_run_id  # It has not arrived yet; children may come first.
     return f"{parent.info.run_name} ({short_id(parent_run_id)})"
+
+
+def _microseconds(local: datetime) -> int:
+    """Microseconds since 1970 UTC of a time that names no zone."""
+    return round(local.astimezone().timestamp() * 1_000_000)
