@@ -179,26 +179,30 @@ async def bench_reads(folder: Path, n: int, *, chart_aim_ms: int) -> None:
             async with session.get(f"{url}?buckets=1000") as response:
                 assert (await response.json())["points"] == n
 
+        peak = 0
+
         async def stream() -> None:
+            nonlocal peak
             async with session.get(url, headers={"Accept": CONTENT_TYPE}) as response:
                 size = 0
                 async for part in response.content.iter_any():
                     size += len(part)
+                    peak = max(peak, resident_bytes())
                 assert size > 24 * n
 
         inside, http = await median_ms(chart), await median_ms(over_http)
         everything = await median_ms(brute, rounds=3)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        del log
+        before = resident_bytes()
         streamed = await median_ms(stream, rounds=3)
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(
         f"{n:,} points ({n / wall / 1e6:.1f} Mpt/s folded): chart of 1,000 buckets {inside:.1f} ms,"
         f" over HTTP {http:.1f} ms (aim {chart_aim_ms}); all points, then numpy: "
         f"{everything:.0f} ms, {everything / inside:.0f} times as long"
     )
     print(
-        f"  exact history as Arrow over HTTP: {n / streamed / 1e3:.1f} Mpt/s (aim 5), peak memory"
-        f" grew by {grown / 1024:.0f} MiB"
+        f"  exact history as Arrow over HTTP: {n / streamed / 1e3:.1f} Mpt/s (aim 5), memory"
+        f" grew by {(peak - before) / 2**20:.0f} MiB at most, the points are {24 * n >> 20} MiB"
     )
     await store.aclose()
 
@@ -264,6 +268,11 @@ def timed(call: Callable[[], object], rounds: int) -> float:
         call()
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 async def median_ms(call: Callable[[], Awaitable[None]], rounds: int = ROUNDS) -> float:

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import numpy as np
 import pyarrow
 import pytest
 
 from ingest.arrow import CONTENT_TYPE
 from ingest.schemas import BucketsAnswer, HistoryAnswer, MetricsAnswer
+from projections.projection import ProjectionStoreFailed
+from projections.read_models import SeriesPage
+from projections.series_history import Sweep
+from projections.series_queries import SeriesQueries
 from tests.support.http_server import Answer, TestServer, events_body, frames_body, serving
 from tracker.events import wire
 from tracker.events.types import Event, EventType
@@ -229,3 +234,33 @@ async def test_an_open_range_from_least_to_greatest_step_is_answered(server: Tes
     assert page.json["values"] == [1.0, 3.0, 4.0, 5.0, 2.0]
     assert chart.json["count"] == [1, 4]
     assert chart.json["last"] == [1.0, 2.0]
+
+
+async def test_a_file_that_cannot_be_read_is_no_fault_of_the_caller(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise ProjectionStoreFailed("the disk is gone")
+
+    monkeypatch.setattr(SeriesQueries, "buckets", fail)
+    query = {"run_ids": ["r1", "r2"], "keys": [KEY]}
+
+    many = await server.ask("POST", "/api/v1/metrics/query", json=query)
+    one = await get(server, KEY, buckets=10)
+
+    assert (many.status, many.code) == (one.status, one.code) == (503, "store_unavailable")
+
+
+async def test_a_stream_that_breaks_off_is_not_taken_for_a_whole_one(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position = await log_points(server, [float(i) for i in range(1000)])
+
+    async def break_off(self: SeriesQueries, sweep: Sweep) -> AsyncIterator[SeriesPage]:
+        yield SeriesPage(np.arange(3), np.arange(3), np.arange(3.0))
+        raise ProjectionStoreFailed("the disk is gone")
+
+    monkeypatch.setattr(SeriesQueries, "_pages", break_off)
+
+    with pytest.raises(aiohttp.ClientError):
+        await get(server, KEY, headers=ARROW, min_position=position)
