@@ -19,6 +19,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -44,7 +45,8 @@ from tracker.spool.reader import DEFAULT_LIMITS, ChunkLimits, SpoolReader
 
 # While data streams, an ack costs a sync of the disk; twice a second is plenty to free space.
 ACK_INTERVAL_S: Final = 0.5
-POLL_FIRST_S: Final = 0.02
+# How long a live writer's records gather when nobody rings, and how that grows when idle.
+POLL_FIRST_S: Final = 0.1
 POLL_LAST_S: Final = 0.2
 # A process that was killed is known only once its parent has taken note of it.
 ENDING_WAIT_S: Final = 1.0
@@ -53,8 +55,8 @@ ONE_SHOT_TRIES: Final = 6
 
 T = TypeVar("T")
 
-Pause = Callable[[float], Awaitable[None]]
-"""Waits that many seconds, or less when somebody rings."""
+Bell = Callable[[], asyncio.Event]
+"""The event that is set when somebody rings next."""
 
 
 class Delivery:
@@ -66,7 +68,7 @@ class Delivery:
         meta: WriterMeta,
         transmitter: Transmitter,
         *,
-        pause: Pause,
+        bell: Bell,
         slots: asyncio.Semaphore,
         is_one_shot: bool = False,
         ends_lost: bool = False,
@@ -74,7 +76,7 @@ class Delivery:
         self._folder = folder
         self._meta = meta
         self._transmitter = transmitter
-        self._pause = pause
+        self._bell = bell
         self._slots = slots
         self._is_one_shot = is_one_shot
         self._ends_lost = ends_lost
@@ -120,16 +122,21 @@ class Delivery:
     async def _deliver(self) -> None:
         poll_s = POLL_FIRST_S
         while self.state.status is DeliveryStatus.PENDING:
+            # Taken before the look: a ring during it must not be slept through.
+            rung = self._bell()
+            before = self.state.next_seq
             if await self._until_reached(self._turn):
-                poll_s = POLL_FIRST_S
-            elif self._is_one_shot:
+                continue
+            if self._is_one_shot:
                 return
-            else:
-                await self._pause(poll_s)
-                poll_s = min(POLL_LAST_S, poll_s * 1.5)
+            has_moved = self.state.next_seq != before
+            poll_s = POLL_FIRST_S if has_moved else min(POLL_LAST_S, poll_s * 1.5)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_s):
+                    await rung.wait()
 
     async def _turn(self) -> bool:
-        """One look at the writer, and what follows from it; False if there is nothing now."""
+        """One look at the writer, and what follows from it; whether to look again at once."""
         # The order matters: what a dead writer has written is complete when it is read.
         liveness = writer_state(self._folder, self._meta)
         self.state.is_live = liveness is WriterState.LIVE
@@ -138,6 +145,8 @@ class Delivery:
         )
         if await self._send_next(is_final=is_final):
             return True
+        # The end of what there is. A live writer's next records are left to gather: ten
+        # steps in one batch cost half the bytes of ten batches, and a fraction of the work.
         self._acknowledge()
         self.state.is_caught_up = not is_final
         if is_final:
@@ -163,7 +172,7 @@ class Delivery:
         self.state.next_seq = next_seq
 
     async def _send_next(self, *, is_final: bool) -> bool:
-        """Read and send one chunk; False if there is none.
+        """Read and send one chunk; whether there is, or may be, more to read at once.
 
         A chunk is held only while a slot is: when the server is away, a hundred waiting
         writers hold nothing, and read again when it is back.
@@ -179,7 +188,10 @@ class Delivery:
             except Unreachable:
                 self._reader.rewind(chunk.first_seq)
                 raise
-        return True
+        return is_final or self._is_one_shot or chunk.is_full or not self._is_at(chunk.next_seq)
+
+    def _is_at(self, next_seq: int) -> bool:
+        return self._reader.next_seq == self.state.next_seq == next_seq
 
     async def _is_loss_news(self, chunk: Chunk) -> bool:
         """Whether the server still waits for a chunk with a hole in it.

@@ -199,7 +199,7 @@ class Shipper:
             folder,
             meta,
             transmitter,
-            pause=self._pause,
+            bell=lambda: self._rung,
             slots=self._slots[uri],
             is_one_shot=self._is_one_shot,
             ends_lost=self._ends_lost,

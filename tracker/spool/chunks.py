@@ -62,6 +62,7 @@ class Chunk:
     records_crc: int = 0
     records: int = 0
     spool_bytes: int = 0
+    is_full: bool = False  # a limit ended it: there is more to read at once
 
     @property
     def n(self) -> int:

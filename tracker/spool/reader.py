@@ -46,7 +46,7 @@ class ChunkLimits:
     """When a chunk is full. One record more than a limit may be in it, never more."""
 
     records: int = 16_384
-    points: int = 200_000
+    points: int = 100_000
     spool_bytes: int = 4 * 1024 * 1024
 
 
@@ -87,8 +87,8 @@ class SpoolReader:
                 break
             assert self._segment is not None
             later = next((s for s in segments if s.first_seq > self._segment.first_seq), None)
-            is_full = self._read_segment(chunk, limits, later=later, is_final=is_final)
-            if is_full or later is None:
+            chunk.is_full = self._read_segment(chunk, limits, later=later, is_final=is_final)
+            if chunk.is_full or later is None:
                 break
             self._segment, self._offset = later, HEADER_BYTES
         self.next_seq = chunk.next_seq
