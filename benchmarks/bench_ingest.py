@@ -193,42 +193,45 @@ async def wait_until_folded(port: int) -> bool:
     return False
 
 
-async def measure(load: Load, folder: Path, seconds: float) -> None:
+def serve_and_measure(load: Load, folder: Path, seconds: float) -> None:
     server = subprocess.Popen(
         [sys.executable, "-m", "tracker", "server", "--port", "0", "--home", str(folder)],
         stderr=subprocess.PIPE,
         text=True,
     )
     assert server.stderr is not None
-    address = server.stderr.readline()
-    port = int(address.rpartition(":")[2])
     try:
-        began = time.perf_counter()
-        outcome, elapsed = await drive(load, port, server.pid, seconds)
-        folded = await wait_until_folded(port)
-        folded_s = time.perf_counter() - began
-        p50, p99, worst = percentiles(outcome.latencies_ns)
-        points = outcome.batches * load.points
-        print(
-            f"   {load.name}, {load.writers} writers: {outcome.batches / elapsed:,.0f} batches/s, "
-            f"{points / elapsed:,.0f} points/s acknowledged; ack p50 {p50 / 1000:.1f} ms, "
-            f"p99 {p99 / 1000:.1f} ms, max {worst / 1000:.1f} ms; "
-            f"server RSS max {outcome.rss_max_mb:.0f} MB"
-        )
-        metrics = (await get(port, "/metrics")).decode()
-        cpu = rest_of(metrics, "process_cpu_seconds_total")
-        groups = float(rest_of(metrics, "tracker_commit_seconds_count") or 1)
-        commits_s = float(rest_of(metrics, "tracker_commit_seconds_sum") or 0)
-        print(
-            f"   server CPU {cpu} s; {outcome.batches / groups:.1f} batches a commit, "
-            f"{commits_s / groups * 1000:.2f} ms each"
-        )
-        if folded:
-            print(f"   folded: {points / folded_s:,.0f} points/s from the first batch to lag 0")
+        port = int(server.stderr.readline().rpartition(":")[2])
+        asyncio.run(measure(load, port, server.pid, seconds))
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
         server.stderr.close()
+
+
+async def measure(load: Load, port: int, pid: int, seconds: float) -> None:
+    began = time.perf_counter()
+    outcome, elapsed = await drive(load, port, pid, seconds)
+    folded = await wait_until_folded(port)
+    folded_s = time.perf_counter() - began
+    p50, p99, worst = percentiles(outcome.latencies_ns)
+    points = outcome.batches * load.points
+    print(
+        f"   {load.name}, {load.writers} writers: {outcome.batches / elapsed:,.0f} batches/s, "
+        f"{points / elapsed:,.0f} points/s acknowledged; ack p50 {p50 / 1000:.1f} ms, "
+        f"p99 {p99 / 1000:.1f} ms, max {worst / 1000:.1f} ms; "
+        f"server RSS max {outcome.rss_max_mb:.0f} MB"
+    )
+    metrics = (await get(port, "/metrics")).decode()
+    cpu = rest_of(metrics, "process_cpu_seconds_total")
+    groups = float(rest_of(metrics, "tracker_commit_seconds_count") or 1)
+    commits_s = float(rest_of(metrics, "tracker_commit_seconds_sum") or 0)
+    print(
+        f"   server CPU {cpu} s; {outcome.batches / groups:.1f} batches a commit, "
+        f"{commits_s / groups * 1000:.2f} ms each"
+    )
+    if folded:
+        print(f"   folded: {points / folded_s:,.0f} points/s from the first batch to lag 0")
 
 
 def rest_of(metrics: str, name: str) -> str:
@@ -244,7 +247,7 @@ def main() -> None:
     for load in LOADS:
         with tempfile.TemporaryDirectory() as folder:
             before = fsync_latency_ms(Path(folder))
-            asyncio.run(measure(load, Path(folder), seconds))
+            serve_and_measure(load, Path(folder), seconds)
             after = fsync_latency_ms(Path(folder))
             print(f"   fsync {before:.2f} ms before, {after:.2f} ms after")
 

@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from ingest.components import COUNTERS, LEASE_BOOK, READ_SIDE
 from ingest.counters import ServerCounters
 from ingest.event_stores.sqlite import SqliteEventStore
-from ingest.event_stores.sqlite_writer import (
+from ingest.event_stores.statistics import (
     COMMIT_S_BUCKETS,
     GROUP_SIZE_BUCKETS,
     CommitStatistics,

@@ -10,9 +10,7 @@ The formats are described in `tracker.events.wire` and docs/formats.md.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 from zlib import crc32
@@ -21,10 +19,11 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from projections.frame_checks import check_int_column, check_json, check_metrics
 from tracker.events import ids, limits, wire
 from tracker.events.compression import decompress
-from tracker.events.errors import CorruptPayload, InvalidEvent, PayloadTooLarge
-from tracker.events.types import FIELDS, Event, EventType, check_key, validate
+from tracker.events.errors import CorruptPayload, PayloadTooLarge
+from tracker.events.types import Event, EventType, validate
 
 Int64s = NDArray[np.int64]
 Float64s = NDArray[np.float64]
@@ -168,7 +167,7 @@ def check_payload(payload: bytes, *, n: int) -> int:
         if is_metrics and frame[2] == _ALL_OFFSETS:
             points = _points_of(frame)
             if points <= limits.BATCH_POINTS_MAX and frame[1] == n:
-                _check_metrics(frame)
+                check_metrics(frame)
                 return points
     return _columns_of(frames, n=n, is_trusted=False).points
 
@@ -217,7 +216,7 @@ def _points_of(frame: list[Any]) -> int:
 
 
 def _decode_metrics(frame: list[Any]) -> MetricFrame:
-    _check_metrics(frame)
+    check_metrics(frame)
     _, n, offsets, keys, steps, times, values = frame
     return MetricFrame(
         offsets=_int_column(offsets, n),
@@ -228,71 +227,23 @@ def _decode_metrics(frame: list[Any]) -> MetricFrame:
     )
 
 
-def _check_metrics(frame: list[Any]) -> None:
-    _, n, offsets, keys, steps, times, values = frame
-    if type(n) is not int or not 0 < n <= limits.BATCH_RECORDS_MAX:
-        raise PayloadTooLarge(
-            f"a frame has n = {n!r}; 1 to {limits.BATCH_RECORDS_MAX} are allowed "
-            "(batch_records_max)"
-        )
-    if not isinstance(keys, list) or not isinstance(values, list) or len(keys) != len(values):
-        raise CorruptPayload("a metrics frame needs one value column per key")
-    if not 0 < len(keys) <= limits.METRICS_PER_RECORD_MAX:
-        raise PayloadTooLarge(
-            f"a record has {len(keys)} metrics; 1 to {limits.METRICS_PER_RECORD_MAX} are "
-            "allowed (metrics_per_record_max)"
-        )
-    if not all(type(key) is str for key in keys):
-        raise CorruptPayload("metric keys must be strings")
-    _checked_keys(tuple(keys))
-    for column in (offsets, steps, times):
-        _check_int_column(column, n)
-    for column in values:
-        _check_value_column(column, n)
-
-
 def _decode_events(frame: list[Any], *, is_trusted: bool) -> list[OffsetEvent]:
     _, offsets, rows = frame
     if not isinstance(rows, list) or not 0 < len(rows) <= limits.BATCH_RECORDS_MAX:
         raise CorruptPayload("an events frame needs 1 or more rows")
     events = []
-    _check_int_column(offsets, len(rows))
+    check_int_column(offsets, len(rows))
     for offset, row in zip(_int_column(offsets, len(rows)).tolist(), rows, strict=True):
         if not isinstance(row, list) or len(row) != 4 or type(row[1]) is not int:
             raise CorruptPayload("an event must be [type, version, time_us, data]")
         event = Event(row[0], row[2], row[3], row[1])
         if not is_trusted:
             validate(event)
-            _check_json(event)
+            check_json(event)
             if event.type == EventType.METRICS_LOGGED:
                 raise CorruptPayload("metrics travel in a metrics frame, not as a plain event")
         events.append(OffsetEvent(offset, event))
     return events
-
-
-def _check_json(event: Event) -> None:
-    """msgpack carries what JSON cannot: bytes, NaN, other keys than text. Known fields are
-    checked by their kind already."""
-    fields = FIELDS.get(event.type)
-    if fields is not None and event.data.keys() <= fields.keys():
-        return
-    try:
-        json.dumps(event.data, allow_nan=False)
-        depth = _depth(event.data)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidEvent(f"{event.type[:64]}: data must be JSON: {error}") from None
-    if depth > limits.DATA_DEPTH_MAX:
-        raise InvalidEvent(
-            f"{event.type}: data is nested more than {limits.DATA_DEPTH_MAX} deep (data_depth_max)"
-        )
-
-
-def _depth(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
 
 
 def _decode_dropped(frame: list[Any]) -> DroppedRange:
@@ -303,24 +254,8 @@ def _decode_dropped(frame: list[Any]) -> DroppedRange:
     return DroppedRange(offset, width, time_us, reason)
 
 
-def _check_int_column(column: Any, n: int) -> None:
-    match column:
-        case [wire.REGULAR, int(start), int(stride)]:
-            last = start + stride * (n - 1)
-            if not (
-                limits.INT64_MIN <= start <= limits.INT64_MAX
-                and limits.INT64_MIN <= stride <= limits.INT64_MAX
-                and limits.INT64_MIN <= last <= limits.INT64_MAX
-            ):
-                raise CorruptPayload("a regular column leaves 64 bits")
-        case [wire.DELTAS, bytes(planes)] if len(planes) == 8 * n:
-            pass
-        case _:
-            raise CorruptPayload("an integer column does not fit its frame")
-
-
 def _int_column(column: list[Any], n: int) -> Int64s:
-    """The numbers of a column that _check_int_column has let through."""
+    """The numbers of a column that check_int_column has let through."""
     result: Int64s
     if column[0] == wire.DELTAS:
         result = _from_planes(column[1], n, _INT64)
@@ -336,21 +271,8 @@ def _int_column(column: list[Any], n: int) -> Int64s:
     return result
 
 
-_VALUE_BYTES: Final = {wire.FLOAT32: 4, wire.FLOAT64: 8}
-
-
-def _check_value_column(column: Any, n: int) -> None:
-    if type(column) is list and len(column) == 2 and type(column[1]) is bytes:
-        codec, size = column[0], len(column[1])
-        if type(codec) is int and size == (
-            8 if codec == wire.CONSTANT else _VALUE_BYTES.get(codec, -1) * n
-        ):
-            return
-    raise CorruptPayload("a value column does not fit its frame")
-
-
 def _value_column(column: list[Any], n: int) -> Float64s:
-    """The numbers of a column that _check_value_column has let through."""
+    """The numbers of a column that check_metrics has let through."""
     codec, data = column
     if codec == wire.CONSTANT:
         return np.frombuffer(data, _FLOAT64).repeat(n)
@@ -362,15 +284,6 @@ def _value_column(column: list[Any], n: int) -> Float64s:
 def _from_planes(planes: bytes, n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     transposed = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, n)
     return transposed.T.copy().view(dtype).reshape(n)
-
-
-@lru_cache(maxsize=4096)
-def _checked_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    for key in keys:
-        check_key(key, what="metric")
-    if len(set(keys)) != len(keys):
-        raise CorruptPayload("a metrics frame names a key twice")
-    return keys
 
 
 def _check_cover(columns: Columns) -> None:

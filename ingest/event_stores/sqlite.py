@@ -22,7 +22,8 @@ from ingest.event_stores.leases import LeaseRow, load_leases, save_leases
 from ingest.event_stores.migrations import migrate
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.event_stores.sqlite_state import PAGE_BYTES, CommittedState
-from ingest.event_stores.sqlite_writer import CommitStatistics, CommitThread, PendingAppend
+from ingest.event_stores.sqlite_writer import CommitThread, PendingAppend
+from ingest.event_stores.statistics import CommitStatistics
 from ingest.event_stores.wakeups import Wakeups
 from projections.log import GENESIS_CHAIN, LogHead, StoredBatch
 from tracker.events.errors import TrackerError

@@ -3,9 +3,6 @@
 Group commit: whatever has queued up while the last commit was on its way to the disk goes
 into the next one. With `synchronous=FULL` a commit waits for the disk, so grouping is what
 makes durability cheap. The thread also does every checkpoint (see sqlite_reader).
-
-Rows go in by statements of many rows. Each statement gives up Python's global lock once,
-and taking it back while the event loop is busy costs more than the insert itself.
 """
 
 from __future__ import annotations
@@ -16,16 +13,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from ingest.errors import StoreUnavailable
-from ingest.event_stores.base import AppendResult, WriterState
+from ingest.event_stores.base import AppendResult
 from ingest.event_stores.group import ClientAppend, DecisionAppend, Group
+from ingest.event_stores.sqlite_rows import insert_batches, upsert_writers
 from ingest.event_stores.sqlite_state import CommittedState
+from ingest.event_stores.statistics import (
+    CommitStatistics,
+)
 from ingest.event_stores.wakeups import Outcome, Settled, Wakeups
-from projections.log import StoredBatch
 from tracker.events.errors import TrackerError
 
 GROUP_BATCHES_MAX: Final = 256
@@ -50,24 +50,6 @@ class PendingAppend:
 
 Job: TypeAlias = Callable[[sqlite3.Connection], None]
 """Something else to write, in a transaction of its own; what it raises is counted."""
-
-
-@dataclass(slots=True)
-class CommitStatistics:
-    """Written by the commit thread, read by whoever reports; single numbers, no lock."""
-
-    groups: int = 0
-    batches: int = 0
-    failures: int = 0
-    commit_s_total: float = 0.0
-    commit_s_last: float = 0.0
-    checkpoints: int = 0
-    group_size_counts: dict[float, int] = field(default_factory=dict)
-    commit_s_counts: dict[float, int] = field(default_factory=dict)
-
-
-COMMIT_S_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-GROUP_SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class CommitThread:
@@ -173,15 +155,15 @@ class CommitThread:
         if group.rows:
             self._write(group)
             self._state.commit(group)
-            self._count(len(group.rows), time.monotonic() - started)
+            self.statistics.count(len(group.rows), time.monotonic() - started)
         return settled
 
     def _write(self, group: Group) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            _insert_batches(connection, self._state.workspace, group.rows)
-            _upsert_writers(connection, list(group.writers.values()))
+            insert_batches(connection, self._state.workspace, group.rows)
+            upsert_writers(connection, list(group.writers.values()))
             connection.execute(
                 "UPDATE head SET next_position = ?, chain_sha256 = ?",
                 (group.head.next_position, group.head.chain_sha256),
@@ -220,72 +202,6 @@ class CommitThread:
         except sqlite3.Error:
             # A full disk: the commits are safe in the WAL, and it is tried again later.
             self.statistics.failures += 1
-
-    def _count(self, batches: int, commit_s: float) -> None:
-        statistics = self.statistics
-        statistics.groups += 1
-        statistics.batches += batches
-        statistics.commit_s_total += commit_s
-        statistics.commit_s_last = commit_s
-        size_bucket = next(b for b in GROUP_SIZE_BUCKETS if batches <= b)
-        counts = statistics.group_size_counts
-        counts[size_bucket] = counts.get(size_bucket, 0) + 1
-        time_bucket = next((b for b in COMMIT_S_BUCKETS if commit_s <= b), float("inf"))
-        times = statistics.commit_s_counts
-        times[time_bucket] = times.get(time_bucket, 0) + 1
-
-
-_BATCH_ROW: Final = "(" + ", ".join("?" * 13) + ")"
-_WRITER_ROW: Final = "(?, ?, ?, ?, ?, ?)"
-# Statements of these many rows are prepared once and kept.
-_CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
-
-
-def _insert_batches(
-    connection: sqlite3.Connection, workspace: str, rows: Sequence[StoredBatch]
-) -> None:
-    done = 0
-    while done < len(rows):
-        chunk = next(size for size in _CHUNKS if size <= len(rows) - done)
-        parameters: list[object] = []
-        for row in rows[done : done + chunk]:
-            parameters += (
-                row.first_position,
-                workspace,
-                row.n,
-                row.run_id,
-                row.writer_id,
-                row.epoch,
-                row.first_seq,
-                row.records_crc,
-                row.received_at_us,
-                row.schema,
-                row.payload_sha256,
-                row.chain_sha256,
-                row.payload,
-            )
-        values = ", ".join([_BATCH_ROW] * chunk)
-        connection.execute(f"INSERT INTO batch VALUES {values}", parameters)
-        done += chunk
-
-
-def _upsert_writers(connection: sqlite3.Connection, writers: Sequence[WriterState]) -> None:
-    done = 0
-    while done < len(writers):
-        chunk = next(size for size in _CHUNKS if size <= len(writers) - done)
-        parameters: list[object] = []
-        for state in writers[done : done + chunk]:
-            parameters += (
-                state.writer_id,
-                state.run_id,
-                state.epoch,
-                state.next_seq,
-                state.position,
-                state.received_at_us,
-            )
-        values = ", ".join([_WRITER_ROW] * chunk)
-        connection.execute(f"INSERT OR REPLACE INTO writer VALUES {values}", parameters)
-        done += chunk
 
 
 def _told(error: Exception) -> Exception:

@@ -51,14 +51,14 @@ async def test_what_fails_one_append_of_a_group_fails_no_other(
 ) -> None:
     """The insert of one writer's rows fails, whatever group it is in."""
     store = await SqliteEventStore.open(tmp_path / "log.db")
-    insert = sqlite_writer._insert_batches
+    insert = sqlite_writer.insert_batches
 
     def failing(connection: sqlite3.Connection, workspace: str, rows: Any) -> None:
         insert(connection, workspace, rows)
         if any(row.writer_id == "w7" for row in rows):
             raise error
 
-    monkeypatch.setattr(sqlite_writer, "_insert_batches", failing)
+    monkeypatch.setattr(sqlite_writer, "insert_batches", failing)
     outcomes = await asyncio.gather(
         *(store.append(batch(1, writer_id=f"w{i}")) for i in range(20)), return_exceptions=True
     )
