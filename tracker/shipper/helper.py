@@ -3,13 +3,14 @@
 One per user and spool, kept single by a lock. It takes every online writer that goes to a
 server by address, whatever its run, so it also delivers what earlier runs left behind. It
 leaves when nobody writes and nothing is left to deliver (or nothing that could be, for
-GIVE_UP_S); what stays behind is for the next helper, or for `tracker sync`.
+much longer); what stays behind is for the next helper, or for `tracker sync`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import time
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Final
 
 from tracker.shipper.bell import listening
 from tracker.shipper.config import HelperSettings, helper_settings
+from tracker.shipper.journal import Journal
 from tracker.shipper.shipper import Shipper, is_remote
 from tracker.spool.folder import SpoolRoot
 from tracker.spool.locks import FileLock, WriterState, writer_state
 from tracker.spool.meta import MetaUnreadable, load_meta
 
-# A server that has been away this long after the last training ended is not waited for.
-GIVE_UP_S: Final = 3600.0
+# A server that is away is waited for longer than nothing at all: an hour, as things are set.
+GIVE_UP_IDLE_TIMES: Final = 120
 _LOOK_INTERVAL_S: Final = 0.25
 
 
@@ -32,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spool", type=Path, required=True)
     arguments = parser.parse_args()
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     serve(SpoolRoot(arguments.spool), helper_settings())
 
 
@@ -62,8 +65,10 @@ async def _ship(root: SpoolRoot, settings: HelperSettings) -> bool:
     with listening(root.doorbell, shipper.wake):
         shipping = asyncio.create_task(shipper.run())
         idleness = _Idleness(idle_s=settings.idle_s)
+        journal = Journal()
         while not (told.is_set() or shipping.done() or idleness.is_over(shipper)):
             await asyncio.wait([shipping], timeout=_LOOK_INTERVAL_S)
+            journal.note(shipper.states)
         shipper.stop()
         await shipping
     return told.is_set()
@@ -82,7 +87,8 @@ class _Idleness:
             self._busy_at = self._live_at = now
         elif shipper.pending_count:
             self._busy_at = now
-        return now - self._busy_at > self._idle_s or now - self._live_at > GIVE_UP_S
+        give_up_s = GIVE_UP_IDLE_TIMES * self._idle_s
+        return now - self._busy_at > self._idle_s or now - self._live_at > give_up_s
 
 
 def _has_live_writers(root: SpoolRoot) -> bool:
