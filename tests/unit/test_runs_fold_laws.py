@@ -46,7 +46,7 @@ def facts(type: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Even
         {k: v for k, v in fields.items() if not k.startswith("_")},
         optional={k[1:]: v for k, v in fields.items() if k.startswith("_")},
     )
-    return st.builds(Event, st.just(type), times, data)
+    return st.builds(Event, st.just(type), times, data, st.just(1))
 
 
 def experiment(type: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:

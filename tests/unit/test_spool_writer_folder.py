@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +127,7 @@ def locked_writer(path: Path, **fields: Any) -> tuple[WriterFolder, WriterMeta, 
     folder.path.mkdir()
     lock = FileLock.acquire(folder.lock)
     assert lock is not None
-    meta = replace(meta_for_tests().of_this_process(), lock_inode=lock.inode, **fields)
+    meta = meta_for_tests().of_this_process()._replace(lock_inode=lock.inode, **fields)
     return folder, meta, lock
 
 
@@ -148,8 +147,8 @@ def test_nothing_is_said_of_a_copy_or_of_another_machines_writer(tmp_path: Path)
     shutil.copytree(folder.path, copy.path)
 
     assert writer_state(copy, meta) is WriterState.FOREIGN
-    assert writer_state(folder, replace(meta, machine_id="other")) is WriterState.FOREIGN
-    assert writer_state(folder, replace(meta, machine_id="")) is WriterState.FOREIGN
+    assert writer_state(folder, meta._replace(machine_id="other")) is WriterState.FOREIGN
+    assert writer_state(folder, meta._replace(machine_id="")) is WriterState.FOREIGN
     folder.lock.unlink()
     assert writer_state(folder, meta) is WriterState.FOREIGN
 
@@ -158,7 +157,7 @@ def test_a_writer_of_an_earlier_boot_is_dead(tmp_path: Path) -> None:
     folder, meta, lock = locked_writer(tmp_path)
     lock.release()
 
-    assert writer_state(folder, replace(meta, boot_id="earlier")) is WriterState.REBOOTED
+    assert writer_state(folder, meta._replace(boot_id="earlier")) is WriterState.REBOOTED
 
 
 def test_one_process_at_a_time_holds_a_lock_and_its_death_frees_it(tmp_path: Path) -> None:

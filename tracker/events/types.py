@@ -12,9 +12,8 @@ change of meaning gets a new version and an upcast in `tracker.events.upcast`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tracker.events import ids, limits
 from tracker.events.errors import InvalidEvent
@@ -53,8 +52,7 @@ class RunStatus(StrEnum):
         return self in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One recorded fact. `time_us` is the clock of whoever recorded it."""
 
     type: str
@@ -77,8 +75,7 @@ class _Kind(StrEnum):
     KEY = "a key"
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(NamedTuple):
     kind: _Kind
     is_required: bool = False
     characters_max: int = limits.TEXT_BYTES_MAX

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 SLOT_BYTES: Final = 64
@@ -25,8 +24,7 @@ _FIELDS: Final = struct.Struct("<8sQQQ28x")
 _CRC: Final = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """Everything below next_seq is durable at `destination`; 1 means nothing yet."""
 
     generation: int = 0

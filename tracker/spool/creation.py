@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from tracker.spool.files import FileCalls, allocate
 from tracker.spool.folder import CREATING_PREFIX, SpoolRoot, WriterFolder
@@ -23,8 +22,7 @@ _FOLDER_MODE: Final = 0o700
 _TRIES: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class NewFolder:
+class NewFolder(NamedTuple):
     folder: WriterFolder
     meta: WriterMeta
     lock: FileLock
@@ -44,7 +42,7 @@ def create_writer_folder(
         raise FileExistsError(f"the writer {meta.writer_id} has a spool folder already")
     meta = meta if meta.pid else meta.of_this_process()
     with _making(final, meta) as (making, lock):
-        meta = replace(meta, lock_inode=lock.inode)
+        meta = meta._replace(lock_inode=lock.inode)
         segment = create_segment(files, making, meta, first_seq)
     segment.path = final.segment(first_seq)
     return NewFolder(final, meta, lock, segment)
@@ -56,7 +54,7 @@ def restore_writer_folder(folder: WriterFolder, meta: WriterMeta) -> tuple[Write
     Returns the meta with the new lock's inode, and the lock. Raises OSError.
     """
     with _making(folder, meta) as (_, lock):
-        meta = replace(meta, lock_inode=lock.inode)
+        meta = meta._replace(lock_inode=lock.inode)
     return meta, lock
 
 
@@ -81,7 +79,7 @@ def _making(final: WriterFolder, meta: WriterMeta) -> Iterator[tuple[WriterFolde
         lock = FileLock.acquire(making.lock)
         if lock is None:
             raise BlockingIOError(f"{making.lock} is locked by another process")
-        store_meta(making.meta, replace(meta, lock_inode=lock.inode), is_synced=False)
+        store_meta(making.meta, meta._replace(lock_inode=lock.inode), is_synced=False)
         allocate(making.reserve, RESERVE_BYTES)
         yield making, lock
         making.path.rename(final.path)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _NEW_FILE_MODE: Final = 0o600
 
@@ -31,8 +30,7 @@ def _open(path: Path, flags: int) -> int:
     return os.open(path, flags, _NEW_FILE_MODE)
 
 
-@dataclass(frozen=True, slots=True)
-class FileCalls:
+class FileCalls(NamedTuple):
     """Behave as the os functions of these names; every one may raise OSError."""
 
     write: Callable[[int, bytes], int] = os.write

@@ -14,9 +14,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from tracker.spool.framing import segment_name
 
@@ -30,16 +29,14 @@ _SEGMENT = re.compile(r"[0-9a-f]{16}\.seg")
 _RUN_FOLDER_CHARACTERS_MAX: Final = 200
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SegmentFile:
+class SegmentFile(NamedTuple):
     """One segment by name. The sequence it starts at is its name, in 16 hex digits."""
 
     first_seq: int
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class WriterFolder:
+class WriterFolder(NamedTuple):
     """The folder of one writer. Its name is the writer id."""
 
     path: Path
@@ -84,8 +81,7 @@ class WriterFolder:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolRoot:
+class SpoolRoot(NamedTuple):
     """A spool: the folder that holds every writer of a user on this machine."""
 
     path: Path

@@ -34,7 +34,7 @@ class WriterSummary:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            **asdict(self.meta),
+            **self.meta._asdict(),
             "path": str(self.folder.path),
             "state": self.state,
             "recorded": self.recorded,

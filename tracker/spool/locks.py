@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -39,13 +38,15 @@ class WriterState(StrEnum):
     FOREIGN = "foreign"  # a copy, or another machine's: nothing can be said
 
 
-@dataclass(slots=True)
 class FileLock:
     """An exclusive lock on a file, held until `release` or the process's end."""
 
-    path: Path
-    inode: int
-    _fd: int
+    __slots__ = ("_fd", "inode", "path")
+
+    def __init__(self, path: Path, inode: int, fd: int) -> None:
+        self.path = path
+        self.inode = inode
+        self._fd = fd
 
     @classmethod
     def acquire(cls, path: Path, *, wait_s: float = _PROBE_WAIT_S) -> FileLock | None:

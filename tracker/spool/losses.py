@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from dataclasses import dataclass, field
 from typing import Final
 
 from tracker.spool import framing
@@ -22,16 +21,18 @@ _RETRY_MAX_S: Final = 5.0
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-@dataclass(slots=True)
 class Loss:
-    """One unbroken range of lost sequence numbers."""
+    """One unbroken range of `n` lost sequence numbers."""
 
-    first_seq: int
-    reason: str
-    is_segment_broken: bool
-    n: int = 0
-    _pause_s: float = _RETRY_S
-    _retry_at_s: float = field(default_factory=lambda: time.monotonic() + _RETRY_S)
+    __slots__ = ("_pause_s", "_retry_at_s", "first_seq", "is_segment_broken", "n", "reason")
+
+    def __init__(self, first_seq: int, reason: str, *, is_segment_broken: bool, n: int = 0) -> None:
+        self.first_seq = first_seq
+        self.reason = reason
+        self.is_segment_broken = is_segment_broken
+        self.n = n
+        self._pause_s = _RETRY_S
+        self._retry_at_s = time.monotonic() + _RETRY_S
 
     def is_retry_due(self) -> bool:
         return time.monotonic() >= self._retry_at_s

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tracker.events.errors import TrackerError
 from tracker.events.ids import is_run_id, is_writer_id
@@ -28,8 +27,7 @@ class MetaUnreadable(TrackerError):
     """A meta.json is missing, is no JSON, or lacks what makes a writer a writer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriterMeta:
+class WriterMeta(NamedTuple):
     """Everything a shipper must know of a writer, also on another machine.
 
     `run_id` is empty for facts of the workspace. `uri` is the destination when the
@@ -63,8 +61,7 @@ class WriterMeta:
     def of_this_process(self) -> WriterMeta:
         """The same, with this process and this machine filled in."""
         here = this_process()
-        return replace(
-            self,
+        return self._replace(
             pid=here.pid,
             process_start=here.process_start,
             host=here.host,
@@ -79,7 +76,7 @@ def store_meta(path: Path, meta: WriterMeta, *, is_synced: bool = True) -> None:
     With is_synced=False both fsyncs are left to the caller.
     """
     temporary = path.with_name(path.name + ".tmp")
-    text = json.dumps(asdict(meta), ensure_ascii=False, indent=1)
+    text = json.dumps(meta._asdict(), ensure_ascii=False, indent=1)
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -114,25 +111,33 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
-    "str": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "str | None": (str, type(None)),
-    "int | None": (int, type(None)),
-}
+_OPTIONAL_TEXTS: Final = frozenset({"experiment_name", "experiment_id", "run_name"})
+_OPTIONAL_NUMBERS: Final = frozenset({"rank", "process_start"})
+_FLAGS: Final = frozenset({"is_owner"})
+_NUMBERS: Final = frozenset({"epoch", "created_us", "pid", "lock_inode", "schema"})
 
 
 def _meta_of(path: Path, row: Mapping[str, Any]) -> WriterMeta:
     known: dict[str, Any] = {}
-    for field in fields(WriterMeta):
-        if field.name not in row:
+    for name in WriterMeta._fields:
+        if name not in row:
             continue
-        value = row[field.name]
-        if not isinstance(value, _TYPES[str(field.type)]):
-            raise MetaUnreadable(f"{path}: {field.name} must be of type {field.type}")
-        known[field.name] = value
+        types = _types_of(name)
+        if not isinstance(row[name], types):
+            wanted = " or ".join(kind.__name__ for kind in types)
+            raise MetaUnreadable(f"{path}: {name} must be of type {wanted}")
+        known[name] = row[name]
     try:
         return WriterMeta(**known)
     except TypeError as error:
         raise MetaUnreadable(f"{path}: {error}") from error
+
+
+def _types_of(name: str) -> tuple[type, ...]:
+    if name in _OPTIONAL_TEXTS:
+        return (str, type(None))
+    if name in _OPTIONAL_NUMBERS:
+        return (int, type(None))
+    if name in _FLAGS:
+        return (bool,)
+    return (int,) if name in _NUMBERS else (str,)

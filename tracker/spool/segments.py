@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -29,16 +28,18 @@ _OPEN_FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _ABANDONED_MAX: Final = 1000
 
 
-@dataclass(slots=True)
 class OpenSegment:
     """A segment being written, or sealed and waiting for its last datasync."""
 
-    fd: int
-    path: Path
-    first_seq: int
-    synced_bytes: int = 0
-    # After a failed sync: another sync of this file would succeed and prove nothing.
-    is_distrusted: bool = False
+    __slots__ = ("fd", "first_seq", "is_distrusted", "path", "synced_bytes")
+
+    def __init__(self, fd: int, path: Path, first_seq: int) -> None:
+        self.fd = fd
+        self.path = path
+        self.first_seq = first_seq
+        self.synced_bytes = 0
+        # After a failed sync: another sync of this file would succeed and prove nothing.
+        self.is_distrusted = False
 
     def close(self) -> None:
         fd, self.fd = self.fd, -1
