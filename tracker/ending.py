@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tracker import delivery, notices
 from tracker.config import ClientSettings
 from tracker.delivery import Patience
+from tracker.destination import LOCAL
 from tracker.events.types import EventType
 from tracker.exits import Outcome
 from tracker.recording import Writer
@@ -36,11 +37,11 @@ def take_down(
     closing = [each for each in (_close(run, outcome) for run in runs) if each is not None]
     if not closing:
         return
-    shipped = [each.writer for each in closing if _is_shipped(each)]
+    shipped = [each.writer for each in closing if _is_shipped(each, settings)]
     if shipped:
         patience.wait(shipped, timeout_s=settings.exit_wait_s if timeout_s is None else timeout_s)
     for each in closing:
-        line = _line(each, outcome)
+        line = _line(each, outcome, settings)
         each.writer.close()
         if each.was_owner:
             notices.notices.say(line, is_quiet=settings.is_quiet)
@@ -55,15 +56,17 @@ def _close(run: Run, outcome: Outcome) -> _Closing | None:
     return None if writer is None else _Closing(run, writer, was_owner)
 
 
-def _is_shipped(closing: _Closing) -> bool:
+def _is_shipped(closing: _Closing, settings: ClientSettings) -> bool:
     """Whether it makes sense to wait: somebody listens, or is being started."""
     plan = closing.run.recording.plan
     if plan.mode != "online":
         return False
-    return bool(closing.writer.ring_doorbell()) or plan.uri != "local"
+    if closing.writer.ring_doorbell():
+        return True
+    return plan.uri != LOCAL and settings.shipper != "none"
 
 
-def _line(closing: _Closing, outcome: Outcome) -> str:
+def _line(closing: _Closing, outcome: Outcome, settings: ClientSettings) -> str:
     plan = closing.run.recording.plan
     return notices.ended(
         name=closing.run.name,
@@ -73,4 +76,5 @@ def _line(closing: _Closing, outcome: Outcome) -> str:
         destination=plan.uri,
         spool=plan.spool_dir / plan.run_id,
         mode=plan.mode,
+        shipper=settings.shipper,
     )

@@ -45,7 +45,15 @@ def started(
 
 
 def ended(
-    *, name: str, status: str, logged: int, waiting: int, destination: str, spool: Path, mode: str
+    *,
+    name: str,
+    status: str,
+    logged: int,
+    waiting: int,
+    destination: str,
+    spool: Path,
+    mode: str,
+    shipper: str,
 ) -> str:
     if mode == "disabled":
         return f"run {name} {status}, not recorded (mode=disabled)"
@@ -59,13 +67,20 @@ def ended(
             f"run {name} {status}, {sent}; the rest waits for a `tracker server` on this "
             f"machine (or: {sync(spool)} --uri ADDRESS)"
         )
-    return (
-        f"run {name} {status}, {sent}; the rest goes on in the background (by hand: {sync(spool)})"
-    )
+    if shipper == "helper":
+        rest = f"the rest goes on in the background (by hand: {sync(spool)})"
+    else:
+        rest = f"send the rest with: {sync(spool)}"
+    return f"run {name} {status}, {sent}; {rest}"
 
 
 def sync(spool: Path) -> str:
-    return f"tracker sync {short(spool)}"
+    path = short(spool)
+    if " " in path:
+        import shlex
+
+        path = shlex.quote(str(spool))
+    return f"tracker sync {path}"
 
 
 def short(path: Path) -> str:

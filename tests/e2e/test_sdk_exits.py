@@ -208,7 +208,7 @@ def test_an_unreachable_server_does_not_hold_up_many_short_runs(tmp_path: Path) 
             tmp_path,
             TRACKER_URI="http://127.0.0.1:9",
             TRACKER_EXIT_WAIT_S="1",
-            TRACKER_SHIPPER="none",
+            TRACKER_SHIPPER="thread",
         ),
         capture_output=True,
         text=True,

@@ -201,7 +201,7 @@ def test_without_a_server_training_goes_on_and_says_how_to_send_the_rest(tmp_pat
         tmp_path,
         "with tracker.start_run():\n    for i in range(1000): tracker.log_metric('a', i, i)",
         uri="http://127.0.0.1:9",
-        TRACKER_EXIT_WAIT_S="0.2",
+        TRACKER_SHIPPER="none",
     )["stderr"]
 
     (writer,) = recorded(tmp_path)
