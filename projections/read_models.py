@@ -46,7 +46,7 @@ class MetricSummary(NamedTuple):
     min_step: int | None
     max_value: float | None
     max_step: int | None
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody counts with
     nan_count: int
 
 

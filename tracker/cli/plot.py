@@ -8,6 +8,7 @@ infinity ▲ or ▼ at the edge. All functions are pure: buckets in, lines of te
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -139,10 +140,12 @@ def _value_range(series: MetricBuckets, *, log: bool) -> tuple[float, float]:
     low, high = min(values, default=1.0), max(values, default=1.0)
     if low < high:
         return low, high
+    # One value gets room on both sides, as far as float64 has any.
+    most = sys.float_info.max
     if log:
-        return low / 2, high * 2
+        return low / 2 or low, min(high * 2, most)
     room = abs(low) / 10 or 1.0
-    return low - room, high + room
+    return max(low - room, -most), min(high + room, most)
 
 
 def _has_place(value: float, *, log: bool) -> bool:
