@@ -14,7 +14,14 @@ from tracker.cli.connection import CommandFailed
 from tracker.cli.formats import ago, short_id, size
 from tracker.cli.options import option
 from tracker.cli.output import json_option, note, result, result_json, table
-from tracker.spool.inspection import WriterSummary, check_writer, records_of, summaries
+from tracker.spool.inspection import (
+    LIVE,
+    WriterSummary,
+    check_writer,
+    records_of,
+    summaries,
+    unreadable,
+)
 
 
 def _path_argument(command: Any) -> Any:
@@ -48,6 +55,8 @@ def list_command(path: Path | None, as_json: bool) -> None:
     if as_json:
         result_json([summary.as_json() for summary in found])
         return
+    for sentence in unreadable(root):
+        note(sentence)
     if not found:
         note(f"No writers in {root}")
         return
@@ -98,17 +107,22 @@ def show_command(path: Path | None, limit: int, as_json: bool) -> None:
 @json_option
 def verify_command(path: Path | None, as_json: bool) -> None:
     """Check every checksum and every sequence number; exit code 1 if anything is off."""
-    reports = [check_writer(folder) for folder in summaries(_root(path))]
+    root = _root(path)
+    reports = [check_writer(summary) for summary in summaries(root)]
+    broken = unreadable(root)
     if as_json:
-        result_json([report.as_json() for report in reports])
+        writers = [report.as_json() for report in reports]
+        result_json({"writers": writers, "unreadable": broken})
     else:
+        for sentence in broken:
+            result(sentence)
         for report in reports:
             for problem in report.problems:
                 result(f"{short_id(report.run_id)}/{short_id(report.writer_id)}: {problem}")
         good = sum(not report.problems for report in reports)
         records = sum(report.records for report in reports)
         result(f"{good} of {len(reports)} writers are intact, {records:,} records read")
-    if any(report.problems for report in reports):
+    if broken or any(report.problems for report in reports):
         raise SystemExit(1)
 
 
@@ -138,7 +152,7 @@ def prune_command(
     gone = [
         summary
         for summary in summaries(_root(path))
-        if summary.state != "live" and summary.meta.created_us <= before_us
+        if summary.state != LIVE and summary.meta.created_us <= before_us
     ]
     doomed = [summary for summary in gone if force or summary.unsent == 0]
     unsent = sum(summary.unsent for summary in doomed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,12 +71,7 @@ def command(
             is_watching=is_watching,
             on_progress=on_progress,
         )
-        report = None
-        with suppress(KeyboardInterrupt):
-            report = asyncio.run(running)
-    if report is None:
-        note("Interrupted; what was not delivered stays in the spool")
-        raise SystemExit(130)
+        report = asyncio.run(running)
     if as_json:
         result_json(_as_json(report))
     else:
@@ -153,15 +147,15 @@ class _ProgressLine:
 
 def _tell(report: SyncReport, root: Path) -> None:
     counts = report.counts
-    if not report.states and not report.unreadable:
+    if not report.writers and not report.unreadable:
         result(f"Nothing to deliver in {root}")
         return
     result(
         f"Delivered {counts.records:,} records ({counts.points:,} points) of "
-        f"{len(report.states)} writers, {counts.wire_bytes / 1e6:.2f} MB"
+        f"{report.writers} writers, {counts.wire_bytes / 1e6:.2f} MB"
     )
-    if counts.lost:
-        note(f"{counts.lost:,} records were lost before they got here; the server knows")
+    if lost := counts.lost - counts.rejected:
+        note(f"{lost:,} records were lost before they got here; the server knows")
     if counts.rejected:
         note(
             f"{counts.rejected:,} records were refused; they are kept in rejected/ with the reason"
@@ -180,7 +174,7 @@ def _as_json(report: SyncReport) -> dict[str, Any]:
 
     return {
         "complete": report.is_complete,
-        "writers": len(report.states),
+        "writers": report.writers,
         **asdict(report.counts),
         "remaining": [asdict(state) for state in report.remaining],
         "unreadable": list(report.unreadable),

@@ -23,13 +23,8 @@ class SyncReport:
 
     states: Sequence[DeliveryState]
     unreadable: Sequence[str]
-
-    @property
-    def counts(self) -> DeliveryCounts:
-        total = DeliveryCounts()
-        for state in self.states:
-            total.add(state.counts)
-        return total
+    writers: int
+    counts: DeliveryCounts
 
     @property
     def remaining(self) -> Sequence[DeliveryState]:
@@ -53,7 +48,7 @@ async def sync(
     """Deliver every writer under `path`, offline ones and copies too.
 
     Live writers are delivered as far as they have come. With `is_watching` it goes on for
-    ever; cancel it to end.
+    ever. Cancelled once, it ends and the report says how far it came.
     """
     shipper = Shipper(
         path,
@@ -68,11 +63,12 @@ async def sync(
         while not shipping.done():
             await asyncio.wait([shipping], timeout=PROGRESS_INTERVAL_S)
             on_progress(shipper.states)
-        await shipping
-    finally:
+    except asyncio.CancelledError:
         shipper.stop()
-        await asyncio.gather(shipping, return_exceptions=True)
-    return SyncReport(list(shipper.states), list(shipper.unreadable))
+    await shipping
+    return SyncReport(
+        list(shipper.states), list(shipper.unreadable), shipper.writers_seen, shipper.counts
+    )
 
 
 def _is_done(state: DeliveryState) -> bool:

@@ -84,7 +84,8 @@ class Shipper:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._not_ours: set[Path] = set()
         self._unreadable: dict[Path, str] = {}
-        self.delivered = DeliveryCounts()
+        self._ended = DeliveryCounts()
+        self._seen: set[Path] = set()
 
     def wake(self) -> None:
         """Somebody rang: look at every writer now. Call in the loop's thread."""
@@ -106,6 +107,21 @@ class Shipper:
     def unreadable(self) -> Sequence[str]:
         """Folders that look like writers but cannot be read, as sentences."""
         return list(self._unreadable.values())
+
+    @property
+    def writers_seen(self) -> int:
+        """How many writers were delivered, or tried."""
+        return len(self._seen)
+
+    @property
+    def counts(self) -> DeliveryCounts:
+        """What all writers together came to."""
+        total = DeliveryCounts()
+        total.add(self._ended)
+        for running in self._running.values():
+            if not running.ended_at:
+                total.add(running.delivery.state.counts)
+        return total
 
     @property
     def live_count(self) -> int:
@@ -204,6 +220,7 @@ class Shipper:
             is_one_shot=self._is_one_shot,
             ends_lost=self._ends_lost,
         )
+        self._seen.add(folder.path)
         self._running[folder.path] = _Running(delivery, asyncio.create_task(delivery.run()))
 
     def _retire(self, now: float) -> None:
@@ -214,7 +231,7 @@ class Shipper:
             running.task.result()
             if not running.ended_at:
                 running.ended_at = now
-                self.delivered.add(running.delivery.state.counts)
+                self._ended.add(running.delivery.state.counts)
             is_over = running.delivery.state.status is DeliveryStatus.DELIVERED
             # A copy stays where it is; its folder must not be delivered again and again.
             if (is_over and not path.exists()) or now - running.ended_at > REFUSED_REST_S:

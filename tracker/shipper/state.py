@@ -20,7 +20,7 @@ class DeliveryStatus(StrEnum):
 class DeliveryCounts:
     records: int = 0
     points: int = 0
-    lost: int = 0  # sequence numbers reported as dropped
+    lost: int = 0  # sequence numbers reported as dropped, refused ones among them
     rejected: int = 0  # records the server refused for good
     batches: int = 0
     wire_bytes: int = 0

@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tracker.events import wire
+from tracker.events.types import EventType
+from tracker.spool import framing
 from tracker.spool.acks import read_ack
 from tracker.spool.chunks import Chunk
-from tracker.spool.folder import WriterFolder, writer_folders_at
-from tracker.spool.locks import writer_state
+from tracker.spool.folder import SegmentFile, WriterFolder, writer_folders_at
+from tracker.spool.locks import WriterState, writer_state
 from tracker.spool.meta import MetaUnreadable, WriterMeta, load_meta
 from tracker.spool.quarantine import NullQuarantine, Quarantine
-from tracker.spool.reader import SpoolReader
+from tracker.spool.reader import SpoolReader, end_of_records
+
+LIVE, DEAD, CLOSED, COPY = "live", "dead", "closed", "copy"
+_STATES: Final = {
+    WriterState.LIVE: LIVE,
+    WriterState.DEAD: DEAD,
+    WriterState.REBOOTED: DEAD,
+    WriterState.FOREIGN: COPY,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class WriterSummary:
-    """One writer: its state (live, dead, rebooted, foreign) and how far it was delivered."""
+    """One writer: how it is, and how far it was delivered.
+
+    `state` is live, dead (gone without a word, also by a restart of the machine), closed
+    (gone after it ended its run) or copy (nothing can be known of its process).
+    """
 
     folder: WriterFolder
     meta: WriterMeta
@@ -65,12 +79,27 @@ def summaries(path: Path) -> Iterator[WriterSummary]:
         except MetaUnreadable:
             continue
         acked = read_ack(folder.acks).next_seq - 1
-        last = acked
-        for chunk in _chunks(folder, from_seq=_newest_start(folder, acked + 1)):
+        last, has_ended = acked, False
+        for chunk in _chunks(folder, from_seq=_newest_start(folder)):
             last = max(last, chunk.next_seq - 1)
+            ends = [e.seq for e in chunk.events if e.event.type == EventType.RUN_ENDED]
+            has_ended = chunk.next_seq - 1 in ends
         size = sum(_size(segment.path) for segment in folder.segments())
-        state = writer_state(folder, meta).value
+        state = _STATES[writer_state(folder, meta)]
+        if state == DEAD and has_ended:
+            state = CLOSED
         yield WriterSummary(folder, meta, state, last, acked, size)
+
+
+def unreadable(path: Path) -> list[str]:
+    """What is wrong with the folders that look like a writer's and are none."""
+    found = []
+    for folder in writer_folders_at(path):
+        try:
+            load_meta(folder.meta)
+        except MetaUnreadable as error:
+            found.append(str(error))
+    return found
 
 
 def records_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -106,26 +135,58 @@ def rows_of(chunk: Chunk) -> list[dict[str, Any]]:
 
 
 def check_writer(summary: WriterSummary) -> WriterCheck:
-    """Read everything of a writer and list what is lost, corrupt, refused or missing."""
-    folder = summary.folder
-    check = WriterCheck(summary.meta.run_id, summary.meta.writer_id)
-    for chunk in _chunks(folder, from_seq=_first_seq(folder)):
+    """Read everything of a writer and list what is lost, corrupt, refused or missing.
+
+    Of a live writer the last bytes may be half a record that is just being written.
+    """
+    folder, meta = summary.folder, summary.meta
+    check = WriterCheck(meta.run_id, meta.writer_id)
+    is_live = summary.state == LIVE
+    for chunk in _chunks(folder, from_seq=_first_seq(folder), is_final=not is_live):
         check.records += chunk.records
         for lost in chunk.lost:
             last = lost.first_seq + lost.width - 1
             check.problems.append(f"records {lost.first_seq} to {last}: {lost.reason}")
+    for segment in folder.segments():
+        check.problems += _header_problems(segment, meta)
+    if not is_live:
+        check.problems += _tail_problems(folder)
     for name in ("quarantine", "rejected"):
         for kept in Quarantine(getattr(folder, name)).notes():
             check.problems.append(f"{name}: {kept.get('reason')} at {kept.get('first_seq')}")
     return check
 
 
-def _chunks(folder: WriterFolder, *, from_seq: int) -> Iterator[Chunk]:
-    """What the segments hold now. A torn end counts as the end."""
+def _header_problems(segment: SegmentFile, meta: WriterMeta) -> list[str]:
+    try:
+        with segment.path.open("rb") as file:
+            header = file.read(framing.SEGMENT_HEADER.size)
+    except OSError:
+        return []  # delivered and unlinked while we looked
+    if header == framing.segment_header(meta.writer_id, meta.epoch, segment.first_seq):
+        return []
+    return [f"{segment.path.name}: its header is not what its writer and its name say"]
+
+
+def _tail_problems(folder: WriterFolder) -> list[str]:
+    """Bytes after the last record of all, which a crash of the machine can leave."""
+    segments = folder.segments()
+    if not segments:
+        return []
+    try:
+        data = segments[-1].path.read_bytes()[framing.SEGMENT_HEADER.size :]
+    except OSError:
+        return []
+    rest = len(data) - end_of_records(data)
+    return [f"{segments[-1].path.name}: its last {rest} bytes are no record"] if rest else []
+
+
+def _chunks(folder: WriterFolder, *, from_seq: int, is_final: bool = False) -> Iterator[Chunk]:
+    """What the segments hold now."""
     reader = SpoolReader(folder, next_seq=from_seq, quarantine=NullQuarantine())
     while True:
         try:
-            chunk = reader.read(is_final=False)
+            chunk = reader.read(is_final=is_final)
         except OSError:
             return
         if chunk is None:
@@ -138,9 +199,9 @@ def _first_seq(folder: WriterFolder) -> int:
     return segments[0].first_seq if segments else 1
 
 
-def _newest_start(folder: WriterFolder, least: int) -> int:
+def _newest_start(folder: WriterFolder) -> int:
     segments = folder.segments()
-    return max(least, segments[-1].first_seq) if segments else least
+    return segments[-1].first_seq if segments else 1
 
 
 def _size(path: Path) -> int:

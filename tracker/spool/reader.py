@@ -285,6 +285,24 @@ def _is_sound(record: bytes) -> bool:
     return _take_other(kind, n, record[_RECORD_BYTES_MIN:], Chunk(seq, seq))
 
 
+def end_of_records(data: bytes) -> int:
+    """Where the last good record in `data` ends, whatever lies before it; 0 if there is none."""
+    view = memoryview(data)
+    end = offset = 0
+    while len(data) - offset >= _RECORD_BYTES_MIN:
+        length, crc, *_ = framing.RECORD_HEADER.unpack_from(data, offset)
+        body, stop = offset + _FRAME_BYTES, offset + _FRAME_BYTES + length
+        is_good = framing.BODY.size <= length <= RECORD_BYTES_MAX and stop <= len(data)
+        if is_good and crc32(view[body:stop]) == crc:
+            end = offset = stop
+            continue
+        found = _find_record(data[offset:], least=1, most=INT64_MAX)
+        if found is None:
+            break
+        offset += found[0]
+    return end
+
+
 def _whole_bad_records(data: bytes, expected: int) -> int:
     """1 if the end of a spool is one whole record with a bad checksum, 0 if it is torn."""
     if len(data) < _RECORD_BYTES_MIN:
