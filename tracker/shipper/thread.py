@@ -26,6 +26,7 @@ class ShipperThread:
         self._api_key = api_key
         self._loop: asyncio.AbstractEventLoop | None = None
         self._shipper: Shipper | None = None
+        self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="tracker-shipper", daemon=True)
 
     @property
@@ -37,6 +38,7 @@ class ShipperThread:
 
     def stop(self) -> None:
         """End the thread; waits for it at most two seconds."""
+        self._is_stopping = True
         loop, shipper = self._loop, self._shipper
         if loop is not None and shipper is not None and not loop.is_closed():
             loop.call_soon_threadsafe(shipper.stop)
@@ -47,9 +49,11 @@ class ShipperThread:
 
     async def _ship(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._shipper = Shipper(self._root.path, accepts=is_remote, api_key=self._api_key)
-        with listening(self._root.doorbell, self._shipper.wake):
-            await self._shipper.run()
+        self._shipper = shipper = Shipper(self._root.path, accepts=is_remote, api_key=self._api_key)
+        if self._is_stopping:  # before there was a shipper to tell
+            return
+        with listening(self._root.doorbell, shipper.wake):
+            await shipper.run()
 
 
 _threads: dict[Path, ShipperThread] = {}
