@@ -21,10 +21,12 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 from aiohttp import web
 
 from benchmarks.machine import describe_machine
@@ -155,8 +157,22 @@ def _tags(rng: random.Random, runs: int) -> Iterator[tuple[Any, ...]]:
             yield (n, key_id, f"tag {rng.randrange(1000)}")
 
 
-async def timed(ask: Callable[[], Awaitable[int]], *, seconds: float) -> tuple[float, float, int]:
-    """(p50 ms, p99 ms, runs found)."""
+@dataclass(frozen=True)
+class Timing:
+    """In milliseconds."""
+
+    p50: float
+    p99: float
+    found: int
+    rounds: int
+
+
+def _cpu_ms(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system) * 1000
+
+
+async def timed(ask: Callable[[], Awaitable[int]], *, seconds: float) -> Timing:
     found = await ask()
     times: list[float] = []
     ends = time.perf_counter() + seconds
@@ -165,7 +181,8 @@ async def timed(ask: Callable[[], Awaitable[int]], *, seconds: float) -> tuple[f
         await ask()
         times.append((time.perf_counter() - began) * 1000)
     times.sort()
-    return statistics.median(times), times[int(len(times) * 0.99)], found
+    p99 = times[int(len(times) * 0.99)]
+    return Timing(statistics.median(times), p99, found, len(times) + 1)
 
 
 class _NoLeases:
@@ -203,23 +220,23 @@ async def serve(path: Path) -> None:
 
 
 @contextmanager
-def server(path: Path) -> Iterator[str]:
-    """A server process of its own, as in life; its search URL."""
+def server(path: Path) -> Iterator[tuple[str, int]]:
+    """A server process of its own, as in life; its search URL and its pid."""
     command = [sys.executable, "-m", "benchmarks.bench_search", "--serve", str(path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), process.pid
         process.stdin.close()
 
 
-async def measure(path: Path, url: str, *, seconds: float) -> None:
+async def measure(path: Path, url: str, pid: int, *, seconds: float) -> None:
+    """CPU is the server's per request: it tells the cost even where other work takes turns."""
+    process = psutil.Process(pid)
     store = SqliteRunsReadStore(path, clock_us=lambda: NOW_US)
-    print(
-        f"{'search, page of 100':36} {'store p50':>10} {'p99':>8} {'HTTP p50':>10} {'p99':>8}  runs"
-    )
+    print(f"{'page of 100; ms':36} store p50   p99  HTTP p50   p99   CPU  runs")
     async with aiohttp.ClientSession() as session:
         for name, search in SEARCHES:
 
@@ -231,11 +248,13 @@ async def measure(path: Path, url: str, *, seconds: float) -> None:
                     return len(json.loads(await answer.read())["runs"])
 
             inner = await timed(by_store, seconds=seconds)
+            cpu_before = _cpu_ms(process)
             outer = await timed(by_http, seconds=seconds)
-            assert inner[2] == outer[2]
+            cpu = (_cpu_ms(process) - cpu_before) / outer.rounds
+            assert inner.found == outer.found
             print(
-                f"{name:36} {inner[0]:7.1f} ms {inner[1]:5.1f} ms {outer[0]:7.1f} ms "
-                f"{outer[1]:5.1f} ms  {outer[2]:4}",
+                f"{name:36} {inner.p50:9.1f} {inner.p99:5.1f} {outer.p50:9.1f} {outer.p99:5.1f} "
+                f"{cpu:5.1f} {outer.found:5}",
                 flush=True,
             )
     await store.aclose()
@@ -259,8 +278,8 @@ def main() -> None:
             fill(path, given.runs)
             size = path.stat().st_size / 1e6
             print(f"{given.runs} runs filled in {time.perf_counter() - began:.0f} s, {size:.0f} MB")
-        with server(path) as url:
-            asyncio.run(measure(path, url, seconds=given.seconds))
+        with server(path) as (url, pid):
+            asyncio.run(measure(path, url, pid, seconds=given.seconds))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ would cost more than finding them. tests/unit/test_view_json.py holds them to th
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from ingest.messages import json_float
 from ingest.state import Leases
-from projections.read_models import ExperimentView, MetricSummary, Point, RunView
+from projections.read_models import ExperimentView, MetricSummary, RunView
 
 
 def run_json(run: RunView, *, position: int, leases: Leases) -> dict[str, Any]:
@@ -71,17 +72,25 @@ def metrics_json(run: RunView) -> dict[str, Any]:
 
 
 def _metric_json(metric: MetricSummary) -> dict[str, Any]:
+    (last, first, least, least_step, most, most_step, count, nan_count) = metric
+    value, step, time_us = last
+    first_value, first_step, first_us = first
+    # Nearly all are finite; the calls for those that are not would cost more than the rest.
     return {
-        "last": _point_json(metric.last),
-        "first": _point_json(metric.first),
-        "min": None if metric.min_value is None else json_float(metric.min_value),
-        "min_step": metric.min_step,
-        "max": None if metric.max_value is None else json_float(metric.max_value),
-        "max_step": metric.max_step,
-        "count": metric.count,
-        "nan_count": metric.nan_count,
+        "last": {
+            "value": value if isfinite(value) else json_float(value),
+            "step": step,
+            "time_us": time_us,
+        },
+        "first": {
+            "value": first_value if isfinite(first_value) else json_float(first_value),
+            "step": first_step,
+            "time_us": first_us,
+        },
+        "min": least if least is None or isfinite(least) else json_float(least),
+        "min_step": least_step,
+        "max": most if most is None or isfinite(most) else json_float(most),
+        "max_step": most_step,
+        "count": count,
+        "nan_count": nan_count,
     }
-
-
-def _point_json(point: Point) -> dict[str, Any]:
-    return {"value": json_float(point.value), "step": point.step, "time_us": point.time_us}

@@ -145,20 +145,19 @@ def _texts(
 def _metrics(
     connection: sqlite3.Connection, asked: Mapping[str, str]
 ) -> dict[int, dict[str, MetricSummary]]:
-    metrics: defaultdict[int, dict[str, MetricSummary]] = defaultdict(dict)
+    metrics: dict[int, dict[str, MetricSummary]] = {}
+    last_run_no, of_run = None, dict[str, MetricSummary]()
     new = tuple.__new__  # what Point(…) comes down to, without its arguments' detour
-    for row in connection.execute(SQL["metrics"], asked):
-        (run_no, key, last, last_step, last_us, first, first_step, first_us, *summary) = row
-        metrics[run_no][key] = new(
-            MetricSummary,
-            (
-                new(Point, (last if type(last) is float else _exact(last), last_step, last_us)),
-                new(
-                    Point, (first if type(first) is float else _exact(first), first_step, first_us)
-                ),
-                *summary,
-            ),
-        )
+    for row in connection.execute(SQL["metrics"], asked):  # run by run
+        if row[0] != last_run_no:
+            last_run_no = row[0]
+            of_run = metrics[last_run_no] = {}
+        last, first = row[2:5], row[5:8]
+        if type(last[0]) is int:
+            last = (_exact(last[0]), *last[1:])
+        if type(first[0]) is int:
+            first = (_exact(first[0]), *first[1:])
+        of_run[row[1]] = new(MetricSummary, (new(Point, last), new(Point, first), *row[8:]))
     return metrics
 
 

@@ -22,19 +22,24 @@ from typing import Final
 
 from projections.search import ast
 from projections.search.access_sqlite import Access, access_for, experiments_access
-from projections.search.compile_sqlite import compile_filter
+from projections.search.compile_sqlite import compile_filter, keyed_test
 from projections.search.entities_sqlite import RunEntity
 from projections.search.fields import RUNS
 from projections.search.order_sqlite import Order, order_of
-from projections.search.sql_text import TRUE, Sql, all_of
+from projections.search.sql_text import TRUE, Sql, all_of, join
 from projections.search.walk_sqlite import Stratum, Walk, walk_of
 
 # A yield is counted up to this many index entries: some milliseconds.
 _YIELD_CAP: Final = 10_000
 # Runs that the whole filter is tried on to estimate the share that matches.
-_SAMPLE: Final = 200
-# A run that is driven to is collected and sorted too.
+_SAMPLE: Final = 128
+# A walk this short is not worth a look for something shorter.
+_WALK_AT_ONCE: Final = 500
+# A run that is driven to is collected and sorted, too.
 _DRIVE_COST: Final = 1.5
+# SQLite joins 64 tables at most, of which 32 may be for the order.
+_JOINS_MAX: Final = 16
+_RUN_OF_D: Final = Sql(" CROSS JOIN run r ON r.run_no = d.run_no")
 # The multiples of the golden ratio spread any number of samples evenly.
 _GOLDEN: Final = 0.6180339887498949
 
@@ -68,11 +73,32 @@ class RunSelection:
             inside = Sql("r.experiment_id = ?", (self.experiment_ids[0],))
         return all_of([inside, self.lifecycle])
 
-    def condition(self, *, run_no: str, without: frozenset[ast.Expression] = frozenset()) -> Sql:
+    def condition(self, *, run_no: str) -> Sql:
         """All that is asked of a run whose number is read from `run_no`."""
         entity = replace(self.entity, run_no=run_no)
-        kept = [c for c in self.conditions if c not in without]
-        return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in kept)])
+        return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in self.conditions)])
+
+    def checks(self, *, run_no: str, without: frozenset[ast.Expression]) -> tuple[Sql, Sql]:
+        """(joins, condition) that keep the runs that fulfil everything but `without`.
+
+        What needs a keyed row joins it: one row at most, and its cursor stays open, where
+        an EXISTS would open one for every run.
+        """
+        entity = replace(self.entity, run_no=run_no)
+        joins: list[Sql] = []
+        tests = [self.scope]
+        for condition in self.conditions:
+            if condition in without:
+                continue
+            joined = None
+            if len(joins) < _JOINS_MAX:
+                joined = _joined(condition, entity, alias=f"c{len(joins)}")
+            if joined is None:
+                tests.append(compile_filter(condition, entity, RUNS))
+            else:
+                joins.append(joined[0])
+                tests.append(joined[1])
+        return join("", joins), all_of(tests)
 
 
 def plan(connection: sqlite3.Connection, selection: RunSelection, *, page: int) -> list[Query]:
@@ -84,9 +110,14 @@ def plan(connection: sqlite3.Connection, selection: RunSelection, *, page: int) 
     if walk is None:
         return [_driven(selection, _narrowest(connection, selection, rows_max=_YIELD_CAP))]
     walk_rows = _rows_walked(connection, selection, walk, page=page, runs=runs)
-    # Counting further than the walk would go cannot change the choice.
+    # Counting further than the walk would go cannot change the choice, and what the walk
+    # visits anyway it visits in order.
     rows_max = min(_YIELD_CAP, int(walk_rows / _DRIVE_COST))
-    narrowest = _narrowest(connection, selection, rows_max=rows_max)
+    narrowest = None
+    if walk_rows > _WALK_AT_ONCE:
+        narrowest = _narrowest(
+            connection, selection, rows_max=rows_max, without=frozenset(walk.population)
+        )
     if narrowest is not None or runs * _DRIVE_COST <= walk_rows:
         return [_driven(selection, narrowest)]
     return [_walked(stratum, selection) for stratum in walk.strata]
@@ -95,30 +126,46 @@ def plan(connection: sqlite3.Connection, selection: RunSelection, *, page: int) 
 def _rows_walked(
     connection: sqlite3.Connection, selection: RunSelection, walk: Walk, *, page: int, runs: int
 ) -> float:
-    """About how many rows the walk visits until the page is full."""
+    """About how many rows the walk visits until the page is full, or it ends."""
     numbers = {1 + int(runs * (i * _GOLDEN % 1.0)) for i in range(_SAMPLE)}
     entity = replace(selection.entity, run_no="s.value")
     visited = all_of(compile_filter(c, entity, RUNS) for c in walk.population)
     condition = selection.condition(run_no="s.value")
-    if visited == TRUE and condition == TRUE:
+    if runs == 0 or (visited == TRUE and condition == TRUE):
         return float(page)
-    tried, matching = connection.execute(
-        f"SELECT count(*), coalesce(sum({condition.text}), 0) "
-        f"FROM json_each(?) s CROSS JOIN run r ON r.run_no = s.value WHERE {visited.text}",
-        (*condition.params, json.dumps(sorted(numbers)), *visited.params),
+    # The LIMIT keeps SQLite from flattening the subquery and testing everything twice.
+    in_first, matching, matching_in_first = connection.execute(
+        "SELECT coalesce(sum(v), 0), coalesce(sum(m), 0), coalesce(sum(v AND m), 0) "
+        f"FROM (SELECT ({visited.text}) AS v, ({condition.text}) AS m "
+        "FROM json_each(?) s CROSS JOIN run r ON r.run_no = s.value LIMIT -1 OFFSET 0)",
+        (*visited.params, *condition.params, json.dumps(sorted(numbers))),
     ).fetchone()
-    population = runs * max(tried, 0.5) / len(numbers)
-    return float(min(population, page * tried / max(matching, 0.5)))
+    scale = runs / len(numbers)
+    first_rows = max(in_first, 0.5) * scale
+    first_matches = max(matching_in_first, 0.5) * scale
+    if first_matches >= page or walk.ends_there:
+        return float(min(first_rows, page * first_rows / first_matches))
+    # The page is not full when the first stratum ends, and the others have all other runs.
+    other_matches = max(matching - matching_in_first, 0.5) * scale
+    other_rows = runs - min(first_rows, runs)
+    rest = (page - first_matches) * other_rows / other_matches
+    return float(first_rows + min(other_rows, rest))
 
 
 def _narrowest(
-    connection: sqlite3.Connection, selection: RunSelection, *, rows_max: int
+    connection: sqlite3.Connection,
+    selection: RunSelection,
+    *,
+    rows_max: int,
+    without: frozenset[ast.Expression] = frozenset(),
 ) -> tuple[Access, ast.Expression | None] | None:
     """The access that yields the fewest rows, at most `rows_max`, and its condition."""
     accesses: list[tuple[Access, ast.Expression | None]] = []
     if selection.experiment_ids:
         accesses.append((experiments_access(selection.experiment_ids), None))
     for condition in selection.conditions:
+        if condition in without:
+            continue
         access = access_for(condition, selection.entity)
         if access is not None:
             accesses.append((access, condition))
@@ -138,21 +185,32 @@ def _yield_of(connection: sqlite3.Connection, access: Access, *, rows_max: int) 
     return rows if rows <= rows_max else None
 
 
+def _joined(condition: ast.Expression, entity: RunEntity, *, alias: str) -> tuple[Sql, Sql] | None:
+    """(join, test) for a condition on a keyed row that must be there, else None."""
+    if isinstance(condition, ast.And | ast.Or | ast.Not):
+        return None
+    row = entity.row_of(condition.field, alias)
+    if row is None:
+        return None
+    test = keyed_test(condition, alias, entity.value_of(condition.field, alias))
+    return None if test is None else (Sql(" CROSS JOIN ") + row, test)
+
+
 def _driven(
     selection: RunSelection, narrowest: tuple[Access, ast.Expression | None] | None
 ) -> Query:
     order = order_of(selection.terms, selection.entity)
     if narrowest is None:
-        condition = selection.condition(run_no="r.run_no")
-        return Query(Sql("run r") + order.joins, condition, order)
+        joins, condition = selection.checks(run_no="r.run_no", without=frozenset())
+        return Query(Sql("run r") + joins + order.joins, condition, order)
     access, covered = narrowest
-    is_covered = access.is_exact and covered is not None
-    source = Sql("(") + access.rows + Sql(") d CROSS JOIN run r ON r.run_no = d.run_no")
-    without = frozenset({covered}) if is_covered and covered is not None else frozenset()
-    condition = selection.condition(run_no="d.run_no", without=without)
-    return Query(source + order.joins, condition, order)
+    without = frozenset({covered} if access.is_exact and covered is not None else ())
+    joins, condition = selection.checks(run_no="d.run_no", without=without)
+    driving = Sql("(") + access.rows + Sql(") d")
+    return Query(driving + joins + _RUN_OF_D + order.joins, condition, order)
 
 
 def _walked(stratum: Stratum, selection: RunSelection) -> Query:
-    rest = selection.condition(run_no=stratum.run_no, without=stratum.covered)
-    return Query(stratum.source, all_of([stratum.condition, rest]), stratum.order)
+    joins, condition = selection.checks(run_no=stratum.run_no, without=stratum.covered)
+    source = stratum.outermost + joins + stratum.run_join + stratum.order.joins
+    return Query(source, all_of([stratum.condition, condition]), stratum.order)

@@ -24,6 +24,7 @@ class Sql:
 
 TRUE: Final = Sql("1")
 FALSE: Final = Sql("0")
+NOTHING: Final = Sql("")
 
 
 def join(separator: str, pieces: Iterable[Sql]) -> Sql:

@@ -25,7 +25,7 @@ from projections.search.order_sqlite import (
     missing_columns,
     order_of,
 )
-from projections.search.sql_text import TRUE, Sql, all_of
+from projections.search.sql_text import NOTHING, TRUE, Sql, all_of
 
 _FIRST: Final = alias_of(0)
 _INDEXES: Final = {
@@ -37,13 +37,18 @@ _INDEXES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """One query of a walk: FROM `source`, WHERE `condition`, in order of `order`."""
+    """One query of a walk, in the order of `order`.
+
+    FROM `outermost`, whose `run_no` finds what is checked before the run's own row, then
+    `run_join` and the order's joins, WHERE `condition`.
+    """
 
     rank: Rank
-    source: Sql
+    outermost: Sql
     condition: Sql
     order: Order
     run_no: str = "r.run_no"
+    run_join: Sql = NOTHING
     # Conditions of the filter that `condition` includes already.
     covered: frozenset[ast.Expression] = frozenset()
 
@@ -54,6 +59,11 @@ class Walk:
 
     strata: Sequence[Stratum]
     population: tuple[ast.Expression, ...]
+
+    @property
+    def ends_there(self) -> bool:
+        """True if no stratum follows that has runs without a value."""
+        return self.strata[-1].rank is not Rank.MISSING
 
 
 def walk_of(
@@ -66,7 +76,7 @@ def walk_of(
     if not terms or _is_start_time(terms[0].field):
         source = _runs_by_start(experiment_ids)
         order = order_of(terms, entity)
-        stratum = Stratum(Rank.VALUE, source + order.joins, TRUE, order)
+        stratum = Stratum(Rank.VALUE, source, TRUE, order)
         inside = [
             ast.Compare(ast.Attribute("experiment_id"), ast.Comparison.EQ, ast.Text(experiment_id))
             for experiment_id in experiment_ids
@@ -152,7 +162,7 @@ def _where_missing(
     rest = order_of(terms, entity, skip=1)
     order = Order(rest.joins, (*missing_columns(), *rest.columns))
     source = _runs_by_start(experiment_ids) if len(terms) == 1 else Sql("run r")
-    return Stratum(Rank.MISSING, source + rest.joins, absent, order)
+    return Stratum(Rank.MISSING, source, absent, order)
 
 
 def _keyed_stratum(
@@ -166,13 +176,17 @@ def _keyed_stratum(
 ) -> Stratum:
     table = row.text.partition(" ")[0]
     rest = order_of(terms, entity, skip=1)
-    # CROSS JOIN keeps the walked table outermost.
-    source = Sql(
-        f"{table} {_FIRST} INDEXED BY {_INDEXES[table]} "
-        f"CROSS JOIN run r ON r.run_no = {_FIRST}.run_no"
-    )
     order = Order(rest.joins, (*first, *rest.columns))
-    return Stratum(rank, source + rest.joins, condition, order, f"{_FIRST}.run_no", covered)
+    return Stratum(
+        rank,
+        Sql(f"{table} {_FIRST} INDEXED BY {_INDEXES[table]}"),
+        condition,
+        order,
+        run_no=f"{_FIRST}.run_no",
+        # CROSS JOIN keeps the walked table outermost.
+        run_join=Sql(f" CROSS JOIN run r ON r.run_no = {_FIRST}.run_no"),
+        covered=covered,
+    )
 
 
 def _key_of(row: Sql) -> Sql:
