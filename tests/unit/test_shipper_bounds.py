@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -184,16 +185,19 @@ async def test_a_proxy_with_a_small_limit_gets_smaller_batches(tmp_path: Path) -
     from aiohttp import web
 
     def small(server: FakeIngest, body: bytes) -> web.Response | None:
-        return web.Response(status=413, text="<html>") if len(body) > 2_000 else None
+        return web.Response(status=413, text="<html>") if len(body) > 10_000 else None
 
     async with fake_ingest() as server:
         server.before = small
         writer = new_writer(tmp_path, server.uri)
-        log_steps(writer, 1, 5_000)
+        chance = random.Random(1)
+        for step in range(1, 5_001):
+            writer.log_metric(b"loss", chance.random(), step, step)
         async with shipping(tmp_path) as shipper:
             await until(lambda: writer.acked_seq() == writer.next_seq)
             (state,) = shipper.states
         writer.close()
 
+    assert max(server.body_bytes) > 10_000
     assert server.writers[writer.meta.writer_id].steps == list(range(1, 5_001))
     assert state.counts.rejected == 0

@@ -54,6 +54,20 @@ def test_segments_go_only_after_the_ack_that_covers_them(
     assert writer.folder.segments() == segments[-1:]
 
 
+def test_a_segment_with_a_record_that_is_not_acked_stays(tmp_path: Path) -> None:
+    writer = writer_of_small_segments(tmp_path, steps=100)
+    segments = writer.folder.segments()
+    clearing = Clearing(writer.folder, writer.meta, uri="http://x")
+
+    clearing.acknowledge(segments[2].first_seq - 1)
+    almost = writer.folder.segments()
+    clearing.acknowledge(segments[2].first_seq)
+    writer.close()
+
+    assert almost == segments[1:]
+    assert writer.folder.segments() == segments[2:]
+
+
 def test_on_a_full_disk_delivered_segments_make_room_for_their_ack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
