@@ -140,11 +140,14 @@ def _rows_walked(
         "FROM json_each(?) s CROSS JOIN run r ON r.run_no = s.value LIMIT -1 OFFSET 0)",
         (*visited.params, *condition.params, json.dumps(sorted(numbers))),
     ).fetchone()
+    share = (matching + 0.5) / (len(numbers) + 1)
+    # What a small sample of the first stratum does not show, all runs are asked for.
+    share_in_first = (matching_in_first + share) / (in_first + 1)
     scale = runs / len(numbers)
     first_rows = max(in_first, 0.5) * scale
-    first_matches = max(matching_in_first, 0.5) * scale
+    first_matches = first_rows * share_in_first
     if first_matches >= page or walk.ends_there:
-        return float(min(first_rows, page * first_rows / first_matches))
+        return float(min(first_rows, page / share_in_first))
     # The page is not full when the first stratum ends, and the others have all other runs.
     other_matches = max(matching - matching_in_first, 0.5) * scale
     other_rows = runs - min(first_rows, runs)

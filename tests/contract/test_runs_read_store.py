@@ -41,7 +41,7 @@ from tests.support.search_strategies import (
 
 T = TypeVar("T")
 LIVE = frozenset({"run0", "run2"})
-_settings = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_settings = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def with_store(

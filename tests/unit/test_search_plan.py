@@ -1,0 +1,139 @@
+"""Which way a search takes: seen in the statements it makes, on a store of 3,000 runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from projections.search import ast
+from projections.search.access_sqlite import access_for
+from projections.search.entities_sqlite import IS_ACTIVE, RunEntity
+from projections.search.fields import RUNS
+from projections.search.parser import parse_filter, parse_order
+from projections.search.plan_sqlite import Query, RunSelection, plan
+from projections.search.sql_text import Sql
+from tests.support.run_tables import MetricRow, RunRow, RunTables
+
+RUN_COUNT = 3_000
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    tables = RunTables(tmp_path_factory.mktemp("plan") / "runs.sqlite")
+    tables.put(runs=map(_run, range(RUN_COUNT)))
+    connection = sqlite3.connect(Path(tables.path))
+    yield connection
+    connection.close()
+    tables.close()
+
+
+def _run(n: int) -> RunRow:
+    return RunRow(
+        f"run{n}",
+        experiment_id=str(n % 3),
+        start_us=n,
+        params={"half": str(n % 2), "rare": str(n % 1000), "lr": f"{n / RUN_COUNT}"},
+        metrics={"acc": MetricRow.of((n * 7919 % RUN_COUNT) / RUN_COUNT)}
+        | ({"few": MetricRow.of(float(n))} if n < 5 else {}),
+    )
+
+
+def planned(
+    connection: sqlite3.Connection,
+    filter: str,
+    *order_by: str,
+    experiment_ids: tuple[str, ...] = (),
+) -> list[Query]:
+    key_ids = dict(connection.execute("SELECT key, key_id FROM key"))
+    selection = RunSelection(
+        ast.conjuncts(parse_filter(filter, RUNS)),
+        parse_order(list(order_by), RUNS),
+        experiment_ids,
+        Sql(IS_ACTIVE),
+        RunEntity(key_ids, now_us=0),
+    )
+    return plan(connection, selection, page=11)
+
+
+def outermost(queries: list[Query]) -> str:
+    return queries[0].source.text.split(" CROSS JOIN ")[0]
+
+
+def test_a_common_condition_is_met_along_the_order(connection: sqlite3.Connection) -> None:
+    queries = planned(connection, "params.half = '1'", "metrics.acc DESC")
+
+    assert outermost(queries) == "run_metric o0 INDEXED BY run_metric_last"
+    assert [query.order.columns[0].fixed for query in queries] == [0, 1, 2]
+
+
+def test_a_rare_condition_is_driven_from(connection: sqlite3.Connection) -> None:
+    (query,) = planned(connection, "params.rare = '77'", "metrics.acc DESC")
+
+    assert "run_param d INDEXED BY run_param_value" in query.source.text
+
+
+def test_the_rarest_of_several_is_driven_from(connection: sqlite3.Connection) -> None:
+    (query,) = planned(
+        connection, "params.half = '1' AND params.lr < 0.001 AND metrics.acc > 0.5", "metrics.acc"
+    )
+
+    assert "run_param d INDEXED BY run_param_number" in query.source.text
+
+
+def test_a_rare_condition_is_driven_from_when_few_runs_have_the_ordered_metric(
+    connection: sqlite3.Connection,
+) -> None:
+    """The walk along the few is short, but then it would go through all that lack it."""
+    (query,) = planned(connection, "params.rare = '77'", "metrics.few")
+
+    assert "run_param d" in query.source.text
+
+
+def test_a_range_of_the_ordered_metric_bounds_the_walk_and_leaves_no_other_stratum(
+    connection: sqlite3.Connection,
+) -> None:
+    queries = planned(connection, "metrics.acc > 0.5", "metrics.acc DESC")
+
+    assert "o0.last_value > ?" in queries[0].condition.text
+    assert [query.order.columns[0].fixed for query in queries] == [0, 1]
+
+
+def test_the_newest_runs_of_an_experiment_are_read_from_its_index(
+    connection: sqlite3.Connection,
+) -> None:
+    everything = planned(connection, "")
+    of_one = planned(connection, "", experiment_ids=("1",))
+
+    assert outermost(everything) == "run r INDEXED BY run_start"
+    assert outermost(of_one) == "run r INDEXED BY run_experiment_start"
+
+
+@pytest.mark.parametrize(
+    ("filter", "index"),
+    [
+        ("params.rare = '77'", "run_param_value (key_id=? AND <expr>=?)"),
+        ("params.rare IN ('7', '8')", "run_param_value (key_id=? AND <expr>=?)"),
+        ("params.rare LIKE '77%'", "run_param_value (key_id=? AND <expr>>? AND <expr><?)"),
+        ("params.rare = '" + "7" * 200 + "'", "run_param_value (key_id=? AND <expr>=?)"),
+        ("params.lr < 0.5", "run_param_number (key_id=? AND number<?)"),
+        ("metrics.acc > 0.5", "run_metric_last (key_id=? AND last_value>?)"),
+        ("run_id IN ('a', 'b')", "sqlite_autoindex_run_1 (run_id=?)"),
+        ("parent_run_id = 'a'", "run_parent (parent_run_id=?)"),
+        ("start_time > now-7d", "run_start (start_us>?)"),
+    ],
+)
+def test_an_access_uses_all_that_its_index_knows(
+    connection: sqlite3.Connection, filter: str, index: str
+) -> None:
+    key_ids = dict(connection.execute("SELECT key, key_id FROM key"))
+    predicate = parse_filter(filter, RUNS)
+    assert predicate is not None
+    access = access_for(predicate, RunEntity(key_ids, now_us=0))
+    assert access is not None
+
+    for sql in (access.rows, access.bound):
+        steps = connection.execute("EXPLAIN QUERY PLAN " + sql.text, sql.params).fetchall()
+        assert any(index in step[3] for step in steps), steps
