@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,10 @@ class Hosting:
 
     def ensure(self, settings: ClientSettings, *, uri: str, mode: str) -> None:
         """See to it, in the background, that what goes to `uri` is shipped."""
-        if mode != "online" or uri == "local" or settings.shipper == "none":
+        if mode != "online" or uri == "local":
+            return
+        _note_key(settings, uri)
+        if settings.shipper == "none":
             return
         with self._lock:
             look_now = self._watched.get(settings.spool_dir)
@@ -62,6 +66,22 @@ class Hosting:
                         return
 
 
+def _note_key(settings: ClientSettings, uri: str) -> None:
+    """Leave the key where whoever ships to `uri` finds it, now or after this process."""
+    if settings.api_key is None:
+        return
+    from tracker.credentials import remember
+
+    try:
+        remember(settings.home, uri, settings.api_key)
+    except OSError as error:
+        notices.warn_once(
+            "credentials",
+            f"the API key cannot be noted in {settings.home} ({error}); "
+            f"what is not sent in time needs: tracker sync --api-key …",
+        )
+
+
 def _start(settings: ClientSettings) -> None:
     from tracker.spool.folder import SpoolRoot
     from tracker.spool.locks import is_locked
@@ -69,9 +89,10 @@ def _start(settings: ClientSettings) -> None:
     root = SpoolRoot(settings.spool_dir)
     try:
         if settings.shipper == "thread":
+            from tracker.credentials import key_for
             from tracker.shipper.thread import ensure_thread
 
-            ensure_thread(root, api_key=settings.api_key)
+            ensure_thread(root, key_of=partial(key_for, settings.home))
         elif not is_locked(root.helper_lock):
             from tracker.shipper.start import ensure_running
 

@@ -100,8 +100,8 @@ async def test_a_spool_synced_twice_changes_nothing(tmp_path: Path, server: Serv
     writer = new_writer(tmp_path, server.uri, mode="offline")
     log_steps(writer, 1, 100)
 
-    first = await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
-    second = await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+    first = await sync(tmp_path, uri_of=lambda meta: server.uri)
+    second = await sync(tmp_path, uri_of=lambda meta: server.uri)
     writer.close()
 
     assert (first.counts.records, first.is_complete) == (101, True)
@@ -119,9 +119,9 @@ async def test_a_copied_spool_is_delivered_and_left_alone(
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     before = sorted(path.name for path in (tmp_path / "copy").rglob("*.seg"))
 
-    report = await sync(tmp_path / "copy", uri_of=lambda meta: server.uri, api_key=None)
+    report = await sync(tmp_path / "copy", uri_of=lambda meta: server.uri)
     log_steps(writer, 101, 200)
-    await sync(tmp_path / "original", uri_of=lambda meta: server.uri, api_key=None)
+    await sync(tmp_path / "original", uri_of=lambda meta: server.uri)
 
     assert report.is_complete
     assert sorted(path.name for path in (tmp_path / "copy").rglob("*.seg")) == before
@@ -140,7 +140,7 @@ async def test_a_record_the_server_refuses_is_set_aside_and_the_rest_arrives(
     writer.log_event(Event("tags.set", 1, {"tags": "not an object"}))
     log_steps(writer, 51, 100)
 
-    report = await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+    report = await sync(tmp_path, uri_of=lambda meta: server.uri)
 
     assert report.counts.rejected == 1
     assert logged_steps(server, writer.meta.run_id) == list(range(1, 101))
@@ -160,7 +160,7 @@ async def test_a_flipped_bit_loses_one_record_and_the_loss_is_on_the_server(
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
 
-    await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+    await sync(tmp_path, uri_of=lambda meta: server.uri)
 
     assert len(logged_steps(server, writer.meta.run_id)) == 99
     assert run_of(server, writer.meta.run_id)["dropped"] == 1
@@ -175,7 +175,7 @@ async def test_folders_of_finished_writers_go_and_their_run_is_finished(
     end(writer)
     writer.close()
 
-    await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+    await sync(tmp_path, uri_of=lambda meta: server.uri)
 
     assert list(SpoolRoot(tmp_path).writer_folders()) == []
     assert run_of(server, writer.meta.run_id)["status"] == "FINISHED"

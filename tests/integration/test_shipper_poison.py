@@ -62,7 +62,7 @@ async def test_a_poisoned_record_is_given_up_and_its_neighbours_arrive(
     kind, payload = POISON[poison]
     spool_with(tmp_path / "spool", kind, payload)
 
-    report = await sync(tmp_path / "spool", uri_of=lambda meta: server.url, api_key=None)
+    report = await sync(tmp_path / "spool", uri_of=lambda meta: server.url)
 
     events = (await server.ask("GET", "/api/v1/events?run_id=run-1")).body
     assert report.is_complete, report

@@ -98,10 +98,10 @@ async def test_segments_that_another_shipper_delivered_and_unlinked_are_no_loss(
             await resume(self)
             with monkeypatch.context() as undone:
                 undone.setattr(Delivery, "_resume", resume)
-                await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+                await sync(tmp_path, uri_of=lambda meta: server.uri)
 
         monkeypatch.setattr(Delivery, "_resume", overtaken)
-        report = await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+        report = await sync(tmp_path, uri_of=lambda meta: server.uri)
         writer.close()
 
     stored = server.writers[writer.meta.writer_id]
@@ -118,7 +118,7 @@ async def test_segments_that_are_gone_without_a_delivery_are_a_recorded_loss(
         first, second, *_ = writer.folder.segments()
         first.path.unlink()
 
-        await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+        await sync(tmp_path, uri_of=lambda meta: server.uri)
         writer.close()
 
     stored = server.writers[writer.meta.writer_id]
@@ -140,7 +140,7 @@ async def test_a_refused_loss_ends_the_writer_and_says_why(tmp_path: Path) -> No
         server.before = refuse
         writer = writer_of_small_segments(tmp_path, steps=2, uri=server.uri)
 
-        report = await sync(tmp_path, uri_of=lambda meta: server.uri, api_key=None)
+        report = await sync(tmp_path, uri_of=lambda meta: server.uri)
         writer.close()
 
     assert not report.is_complete
@@ -148,6 +148,6 @@ async def test_a_refused_loss_ends_the_writer_and_says_why(tmp_path: Path) -> No
 
 
 def test_the_transmitter_keeps_a_path_that_a_proxy_added() -> None:
-    transmitter = Transmitter(None, "http://host/tracking/", api_key=None)  # type: ignore[arg-type]  # never asked
+    transmitter = Transmitter(None, "http://host/tracking/")  # type: ignore[arg-type]  # never asked
 
     assert transmitter.uri == "http://host/tracking"

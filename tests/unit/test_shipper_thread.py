@@ -34,9 +34,9 @@ def wait_until_delivered(writer: SpoolWriter) -> None:
 def test_a_thread_delivers_until_it_is_stopped(tmp_path: Path, server: ServerProcess) -> None:
     writer = new_writer(tmp_path, server.uri)
     log_steps(writer, 1, 100)
-    thread = ensure_thread(SpoolRoot(tmp_path), api_key=None)
+    thread = ensure_thread(SpoolRoot(tmp_path))
     wait_until_delivered(writer)
-    same = ensure_thread(SpoolRoot(tmp_path), api_key=None)
+    same = ensure_thread(SpoolRoot(tmp_path))
 
     thread.stop()
 
@@ -47,10 +47,10 @@ def test_a_thread_delivers_until_it_is_stopped(tmp_path: Path, server: ServerPro
 
 
 def test_a_thread_that_was_stopped_is_started_anew(tmp_path: Path, server: ServerProcess) -> None:
-    ensure_thread(SpoolRoot(tmp_path), api_key=None).stop()
+    ensure_thread(SpoolRoot(tmp_path)).stop()
     writer = new_writer(tmp_path, server.uri)
 
-    thread = ensure_thread(SpoolRoot(tmp_path), api_key=None)
+    thread = ensure_thread(SpoolRoot(tmp_path))
 
     wait_until_delivered(writer)
     thread.stop()
@@ -58,7 +58,7 @@ def test_a_thread_that_was_stopped_is_started_anew(tmp_path: Path, server: Serve
 
 
 def test_stopping_right_after_starting_ends_the_thread(tmp_path: Path) -> None:
-    thread = ShipperThread(SpoolRoot(tmp_path), api_key=None)
+    thread = ShipperThread(SpoolRoot(tmp_path))
     tmp_path.mkdir(exist_ok=True)
     thread.start()
 
@@ -70,10 +70,10 @@ def test_stopping_right_after_starting_ends_the_thread(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_gets_a_thread_of_its_own(tmp_path: Path, server: ServerProcess) -> None:
-    parent_thread = ensure_thread(SpoolRoot(tmp_path), api_key=None)
+    parent_thread = ensure_thread(SpoolRoot(tmp_path))
     child = os.fork()
     if child == 0:
-        thread = ensure_thread(SpoolRoot(tmp_path), api_key=None)
+        thread = ensure_thread(SpoolRoot(tmp_path))
         os._exit(0 if thread is not parent_thread and thread.is_running else 1)
 
     _, status = os.waitpid(child, 0)

@@ -66,7 +66,7 @@ def command(
         running = sync(
             root,
             uri_of=_destinations(uri if _is_from_command_line("uri") else None),
-            api_key=api_key or config.api_key(),
+            key_of=_keys(uri, api_key),
             ends_lost=ends_lost,
             is_watching=is_watching,
             on_progress=on_progress,
@@ -84,6 +84,26 @@ def _is_from_command_line(name: str) -> bool:
     """TRACKER_URI says where new runs go; only --uri may redirect what was recorded."""
     source = click.get_current_context().get_parameter_source(name)
     return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _keys(uri: str | None, api_key: str | None) -> Callable[[str], str | None]:
+    """The key for each server: what the command line says, else what was noted for it.
+
+    A key from the environment is for the destination that the environment names.
+    """
+    from tracker import config
+    from tracker.credentials import key_for
+    from tracker.destination import LOCAL, destination
+
+    is_for_all = _is_from_command_line("api_key")
+    meant = {uri, destination().uri}
+
+    def of(address: str) -> str | None:
+        if is_for_all or (api_key and (address in meant or LOCAL in meant)):
+            return api_key
+        return key_for(config.home(), address)
+
+    return of
 
 
 def _destinations(given: str | None) -> Callable[[WriterMeta], str]:

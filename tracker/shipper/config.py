@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tracker.credentials import key_for
 
 HELPER_IDLE_S_DEFAULT: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class HelperSettings:
-    api_key: str | None
+class HelperSettings(NamedTuple):
+    home: Path
     idle_s: float
+
+    def key_for(self, uri: str) -> str | None:
+        """The key that the training process noted for this server, if any."""
+        return key_for(self.home, uri)
 
 
 def helper_settings() -> HelperSettings:
@@ -21,4 +26,6 @@ def helper_settings() -> HelperSettings:
         idle_s = float(os.environ.get("TRACKER_HELPER_IDLE_S", ""))
     except ValueError:
         idle_s = HELPER_IDLE_S_DEFAULT
-    return HelperSettings(api_key=os.environ.get("TRACKER_API_KEY") or None, idle_s=idle_s)
+    given = os.environ.get("TRACKER_HOME")
+    home = Path(given).expanduser().absolute() if given else Path.home() / ".tracker"
+    return HelperSettings(home=home, idle_s=idle_s)

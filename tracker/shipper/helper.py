@@ -55,7 +55,7 @@ def serve(root: SpoolRoot, settings: HelperSettings) -> None:
 
 async def _ship(root: SpoolRoot, settings: HelperSettings) -> bool:
     """Ship until idle (False) or told to end by a signal (True)."""
-    shipper = Shipper(root.path, accepts=is_remote, api_key=settings.api_key)
+    shipper = Shipper(root.path, accepts=is_remote, key_of=settings.key_for)
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,7 @@ async def shipping_local_spool(
 ) -> AsyncIterator[Shipper]:
     """Ship local writers of `root` to the server's own loopback address while inside."""
     root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shipper = Shipper(root.path, accepts=is_local, uri_of=lambda _: uri, api_key=api_key)
+    shipper = Shipper(root.path, accepts=is_local, uri_of=lambda _: uri, key_of=lambda _: api_key)
     # A helper of the same spool may own the doorbell; both hear every second ring then,
     # and the polling does the rest.
     with listening(root.doorbell, shipper.wake):

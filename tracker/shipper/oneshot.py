@@ -10,6 +10,7 @@ from typing import Final
 
 from tracker.shipper.shipper import Shipper
 from tracker.shipper.state import DeliveryCounts, DeliveryState, DeliveryStatus
+from tracker.shipper.transmit import KeyOf, no_key
 from tracker.spool.meta import WriterMeta
 
 PROGRESS_INTERVAL_S: Final = 0.1
@@ -40,7 +41,7 @@ async def sync(
     path: Path,
     *,
     uri_of: Callable[[WriterMeta], str],
-    api_key: str | None,
+    key_of: KeyOf = no_key,
     ends_lost: bool = False,
     is_watching: bool = False,
     on_progress: OnProgress = lambda states: None,
@@ -54,7 +55,7 @@ async def sync(
         path,
         accepts=lambda meta: meta.mode != "disabled",
         uri_of=uri_of,
-        api_key=api_key,
+        key_of=key_of,
         is_one_shot=not is_watching,
         ends_lost=ends_lost,
     )

@@ -23,7 +23,7 @@ import aiohttp
 from tracker.events.errors import TrackerError
 from tracker.shipper.delivery import Delivery
 from tracker.shipper.state import DeliveryCounts, DeliveryState, DeliveryStatus
-from tracker.shipper.transmit import Lease, Transmitter
+from tracker.shipper.transmit import KeyOf, Lease, Transmitter, no_key
 from tracker.spool.folder import WriterFolder, writer_folders_at
 from tracker.spool.meta import MODE_ONLINE, URI_LOCAL, MetaUnreadable, WriterMeta, load_meta
 
@@ -67,14 +67,14 @@ class Shipper:
         *,
         accepts: Accepts = is_remote,
         uri_of: UriOf = lambda meta: meta.uri,
-        api_key: str | None = None,
+        key_of: KeyOf = no_key,
         is_one_shot: bool = False,
         ends_lost: bool = False,
     ) -> None:
         self._path = path
         self._accepts = accepts
         self._uri_of = uri_of
-        self._api_key = api_key
+        self._key_of = key_of
         self._is_one_shot = is_one_shot
         self._ends_lost = ends_lost
         self._running: dict[Path, _Running] = {}
@@ -207,7 +207,7 @@ class Shipper:
         uri = self._uri_of(meta)
         transmitter = self._transmitters.get(uri)
         if transmitter is None:
-            transmitter = Transmitter(session, uri, api_key=self._api_key)
+            transmitter = Transmitter(session, uri, key_of=self._key_of)
             self._transmitters[uri] = transmitter
             # For each destination its own: one that hangs must not starve the others.
             self._slots[uri] = asyncio.Semaphore(DELIVERIES_MAX)

@@ -13,6 +13,7 @@ from typing import Final
 
 from tracker.shipper.bell import listening
 from tracker.shipper.shipper import Shipper, is_remote
+from tracker.shipper.transmit import KeyOf, no_key
 from tracker.spool.folder import SpoolRoot
 
 _STOP_TIMEOUT_S: Final = 2.0
@@ -21,9 +22,9 @@ _STOP_TIMEOUT_S: Final = 2.0
 class ShipperThread:
     """One daemon thread with an event loop of its own, shipping one spool."""
 
-    def __init__(self, root: SpoolRoot, *, api_key: str | None) -> None:
+    def __init__(self, root: SpoolRoot, *, key_of: KeyOf = no_key) -> None:
         self._root = root
-        self._api_key = api_key
+        self._key_of = key_of
         self._loop: asyncio.AbstractEventLoop | None = None
         self._shipper: Shipper | None = None
         self._is_stopping = False
@@ -49,7 +50,7 @@ class ShipperThread:
 
     async def _ship(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._shipper = shipper = Shipper(self._root.path, accepts=is_remote, api_key=self._api_key)
+        self._shipper = shipper = Shipper(self._root.path, accepts=is_remote, key_of=self._key_of)
         if self._is_stopping:  # before there was a shipper to tell
             return
         with listening(self._root.doorbell, shipper.wake):
@@ -60,12 +61,12 @@ _threads: dict[Path, ShipperThread] = {}
 _lock = threading.Lock()
 
 
-def ensure_thread(root: SpoolRoot, *, api_key: str | None) -> ShipperThread:
+def ensure_thread(root: SpoolRoot, *, key_of: KeyOf = no_key) -> ShipperThread:
     """The thread of this process that ships `root`, started if there is none."""
     with _lock:
         thread = _threads.get(root.path)
         if thread is None or not thread.is_running:
             root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            thread = _threads[root.path] = ShipperThread(root, api_key=api_key)
+            thread = _threads[root.path] = ShipperThread(root, key_of=key_of)
             thread.start()
         return thread

@@ -14,7 +14,7 @@ Nothing here retries; the delivery does.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -59,6 +59,14 @@ class WriterRefused(TrackerError):
     """The server will take nothing more of this writer."""
 
 
+KeyOf = Callable[[str], str | None]
+"""The API key for a server, by its address; asked again when a server refuses the last one."""
+
+
+def no_key(uri: str) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A word on a writer: live, closed or dead. See ingest.schemas.LeaseRequest."""
@@ -74,10 +82,11 @@ class Lease:
 class Transmitter:
     """One destination. Shares the session it is given; closes nothing."""
 
-    def __init__(self, session: aiohttp.ClientSession, uri: str, *, api_key: str | None) -> None:
+    def __init__(self, session: aiohttp.ClientSession, uri: str, *, key_of: KeyOf = no_key) -> None:
         self._session = session
         self.uri = uri.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._key_of = key_of
+        self._api_key = key_of(self.uri)
 
     async def next_seq(self, writer_id: str, *, workspace: str = DEFAULT_WORKSPACE) -> int:
         """The sequence number the server expects of a writer; 1 if it does not know it."""
@@ -130,7 +139,7 @@ class Transmitter:
         data: bytes | None = None,
         media: str | None = None,
     ) -> tuple[int, Any, float | None]:
-        headers = dict(self._headers)
+        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
         if workspace != DEFAULT_WORKSPACE:
             headers["X-Tracker-Workspace"] = workspace
         if media:
@@ -143,6 +152,8 @@ class Transmitter:
             ) as response:  # fmt: skip
                 text = await _read(response)
                 retry_after = _retry_after_s(response.headers.get("Retry-After"))
+                if response.status == 401:
+                    self._api_key = self._key_of(self.uri)
                 return response.status, _json(text), retry_after
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: an address that is none, a reply whose headers do not parse.
