@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-import re2  # type: ignore[import-untyped]  # it is published without types
+import re2
 
 from projections.search.errors import InvalidQuery
 from projections.search.limits import REGEX_MEMORY_BYTES_MAX
