@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,3 +246,17 @@ def test_a_helper_killed_under_load_leaves_nothing_out_and_nothing_twice(
 
     steps = [event["data"].get("step") for event in events_of(server, writer.meta.run_id)]
     assert steps == [None, *range(1, 8_001)]
+
+
+def test_a_helper_whose_spool_is_deleted_goes_although_its_server_never_answered(
+    root: SpoolRoot,
+) -> None:
+    training, _ = train(root, f"http://127.0.0.1:{free_port()}")
+    ensure_running(root)
+    until(lambda: helpers_of(root) and is_locked(root.helper_lock))
+    training.kill()
+    training.wait()
+
+    shutil.rmtree(root.path)
+
+    until(lambda: not helpers_of(root), timeout_s=10)

@@ -67,6 +67,8 @@ async def _ship(root: SpoolRoot, settings: HelperSettings) -> bool:
         idleness = _Idleness(idle_s=settings.idle_s)
         journal = Journal()
         while not (told.is_set() or shipping.done() or idleness.is_over(shipper)):
+            if not root.helper_lock.exists():
+                break  # the spool was deleted, and with it everything there was to deliver
             await asyncio.wait([shipping], timeout=_LOOK_INTERVAL_S)
             journal.note(shipper.states)
         shipper.stop()
