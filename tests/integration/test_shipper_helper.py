@@ -255,7 +255,7 @@ def test_a_helper_whose_spool_is_deleted_goes_although_its_server_never_answered
     ensure_running(root)
     until(lambda: helpers_of(root) and is_locked(root.helper_lock))
     training.kill()
-    training.wait()
+    training.communicate()
 
     shutil.rmtree(root.path)
 
