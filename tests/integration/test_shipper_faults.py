@@ -184,3 +184,22 @@ async def test_folders_of_finished_writers_go_and_their_run_is_finished(
 def run_of(server: ServerProcess, run_id: str) -> Any:
     head = server.get("/ready")["head"]
     return server.get(f"/api/v1/runs/{run_id}?min_position={head}")
+
+
+async def test_a_host_that_has_no_address_is_waited_for_like_one_that_is_down(
+    tmp_path: Path, server: ServerProcess
+) -> None:
+    writer = new_writer(tmp_path, "http://no-such-host.invalid:5000")
+    log_steps(writer, 1, 100)
+    shipper = Shipper(tmp_path)
+
+    async def play() -> None:
+        await until(lambda: any(state.problem for state in shipper.states))
+        log_steps(writer, 101, 200)
+
+    await while_shipping(shipper, play)
+    report = await sync(tmp_path, uri_of=lambda meta: server.uri)
+
+    assert report.is_complete
+    assert logged_steps(server, writer.meta.run_id) == list(range(1, 201))
+    writer.close()
