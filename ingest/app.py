@@ -10,7 +10,10 @@ from pathlib import Path
 from aiohttp import web
 
 from ingest.append_pipeline import AppendPipeline
+from ingest.artifact_stores.cleaning import cleaning
+from ingest.artifact_stores.open import open_artifact_store
 from ingest.auth import Gate
+from ingest.blob_bodies import BLOB_TRANSFERS, Transfers, expect_late
 from ingest.components import (
     APPEND_PIPELINE,
     CLOSING,
@@ -30,6 +33,7 @@ from ingest.read_side import open_read_side
 from ingest.routes import (
     admin,
     append,
+    blobs,
     events,
     experiments,
     leases,
@@ -40,7 +44,7 @@ from ingest.routes import (
 )
 from ingest.routes.table import Route
 from ingest.settings import Settings
-from ingest.state import EVENT_STORE, LEASES, READ_STORES
+from ingest.state import ARTIFACT_STORE, EVENT_STORE, LEASES, READ_STORES
 
 
 def build_app(settings: Settings) -> web.Application:
@@ -62,18 +66,22 @@ def build_app(settings: Settings) -> web.Application:
     app[COUNTERS] = counters
     app[CLOSING] = closing
     app[DOCUMENT] = document_of(routes, needs_key=settings.api_key is not None)
+    app[BLOB_TRANSFERS] = Transfers(counters)
     for route in routes:
-        app.router.add_route(route.method, route.path, route.handler, expect_handler=expect)
+        asked = expect_late if route.takes_bytes else expect
+        app.router.add_route(route.method, route.path, route.handler, expect_handler=asked)
     app.cleanup_ctx.append(_event_store)
     app.cleanup_ctx.append(_leases)
     app.cleanup_ctx.append(_read_side)
+    app.cleanup_ctx.append(_artifacts)
     app.on_shutdown.append(_close)
     return app
 
 
 def all_routes() -> Sequence[Route]:
     modules = (
-        append, writers, leases, events, operations, experiments, runs, metrics, admin,
+        append, writers, leases, events, operations, experiments, runs, metrics, blobs,
+        admin,
     )  # fmt: skip
     return [route for module in modules for route in module.ROUTES]
 
@@ -107,6 +115,14 @@ async def _read_side(app: web.Application) -> AsyncIterator[None]:
         beside = path if path is not None else Path(folder) / "tracker.db"
         async with open_read_side(app[EVENT_STORE], beside) as stores:
             app[READ_STORES] = app[READ_SIDE] = stores
+            yield
+
+
+async def _artifacts(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    async with open_artifact_store(settings.artifacts_uri, workspace=settings.workspace) as store:
+        app[ARTIFACT_STORE] = store
+        async with cleaning(store):
             yield
 
 

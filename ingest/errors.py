@@ -72,8 +72,30 @@ class MetricNotFound(NotFound):
     code = "metric_not_found"
 
 
+class BlobNotFound(NotFound):
+    code = "blob_not_found"
+
+
+class UploadNotFound(NotFound):
+    """No such upload, or it was completed, aborted, or abandoned for a day."""
+
+    code = "upload_not_found"
+
+
+class NoSuchPart(NotFound):
+    """A part number beyond the upload's; details.parts is the last."""
+
+    code = "no_such_part"
+
+
 class MethodNotAllowed(ApiError):
     status, code = 405, "method_not_allowed"
+
+
+class BodyStalled(ApiError):
+    """Nothing more of the body arrived for a long time."""
+
+    status, code = 408, "body_stalled"
 
 
 class SequenceGap(ApiError):
@@ -114,6 +136,12 @@ class StreamMoved(ApiError):
     status, code = 409, "stream_moved"
 
 
+class PartsMissing(ApiError):
+    """An upload is not whole; details.missing are the first of the parts to put (again)."""
+
+    status, code = 409, "parts_missing"
+
+
 class TooLarge(ApiError):
     status, code = 413, "payload_too_large"
 
@@ -122,8 +150,32 @@ class UnsupportedMediaType(ApiError):
     status, code = 415, "unsupported_media_type"
 
 
+class RangeNotSatisfiable(ApiError):
+    """The bytes asked for are beyond the blob's end; details.size is where that is."""
+
+    status, code = 416, "range_not_satisfiable"
+
+
+class DigestMismatch(ApiError):
+    """Bytes are others than their SHA-256 says; details.sha256 is what they are."""
+
+    status, code = 422, "digest_mismatch"
+
+
+class WrongPartSize(ApiError):
+    """A part is longer or shorter than its place; details.size is what it must be."""
+
+    status, code = 422, "wrong_part_size"
+
+
 class SequenceReused(ApiError):
     status, code = 422, "sequence_reused"
+
+
+class StoreRefused(ApiError):
+    """The store behind the server does not let it in: its operator must change something."""
+
+    status, code = 502, "store_refused"
 
 
 class Busy(ApiError):
@@ -140,6 +192,12 @@ class ProjectionBehind(ApiError):
 
 class ShuttingDown(ApiError):
     status, code = 503, "shutting_down"
+
+
+class StoreFull(ApiError):
+    """There is no room. Nothing is half-stored; it can be sent again when there is."""
+
+    status, code = 507, "store_full"
 
 
 def api_error_for(error: TrackerError) -> tuple[int, str]:

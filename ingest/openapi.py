@@ -90,6 +90,9 @@ def _operation(route: Route, *, needs_key: bool) -> dict[str, Any]:
                 for media_type in route.request_media_types
             },
         }
+    if route.takes_bytes:
+        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": content}
     if needs_key and not route.is_open:
         operation["security"] = [{"key": []}]
     return operation

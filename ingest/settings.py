@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.artifact_stores.destination import parse_destination
 from ingest.binding import InvalidSettings, check_binding, is_loopback
 from tracker.events.ids import DEFAULT_WORKSPACE, is_workspace
 
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"workspace {self.workspace!r}: letters, digits, - and _, at most 64, are allowed"
             )
+        parse_destination(self.artifacts_uri)
         check_binding(self.host, has_key=self.api_key is not None, insecure=self.insecure)
         return self
 
@@ -71,6 +73,10 @@ class Settings(BaseSettings):
     @property
     def store_uri(self) -> str:
         return self.backend_store_uri or f"{SQLITE_PREFIX}{self.server_folder / 'tracker.db'}"
+
+    @property
+    def artifacts_uri(self) -> str:
+        return self.artifacts_destination or str(self.server_folder / "artifacts")
 
     @property
     def spool_folder(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from ingest.artifact_stores.base import ArtifactStore
 from ingest.event_stores.base import EventStore
 from projections.read_models import RunsReadStore, SeriesReadStore
 
@@ -35,6 +36,7 @@ class Leases(Protocol):
 
 EVENT_STORE: web.AppKey[EventStore] = web.AppKey("event_store", EventStore)
 READ_STORES: web.AppKey[ReadStores] = web.AppKey("read_stores", ReadStores)
+ARTIFACT_STORE: web.AppKey[ArtifactStore] = web.AppKey("artifact_store", ArtifactStore)
 LEASES: web.AppKey[Leases] = web.AppKey("leases", Leases)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

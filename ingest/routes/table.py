@@ -34,4 +34,6 @@ class Route:
     query: tuple[QueryParameter, ...] = field(default=())
     status: int = 200
     errors: tuple[int, ...] = (400,)
+    # The body is bytes of any length; the handler reads it when and if it wants it.
+    takes_bytes: bool = False
     is_open: bool = False  # answered without an API key

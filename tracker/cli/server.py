@@ -20,8 +20,9 @@ from tracker.cli.output import note
 @option(
     "--artifacts-destination",
     env="TRACKER_ARTIFACTS_DESTINATION",
-    metavar="PATH",
-    help="Where artifacts are kept. [default: server/artifacts under TRACKER_HOME]",
+    metavar="PATH|URI",
+    help="Where artifacts are kept: a folder, or s3://BUCKET/PREFIX. "
+    "[default: server/artifacts under TRACKER_HOME]",
 )
 @option(
     "--host", env="TRACKER_HOST", default="127.0.0.1", show_default=True,

@@ -45,3 +45,9 @@ BATCH_UNPACKED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 # A range that was lost in the client may be wide; it costs positions, not bytes.
 DROPPED_RANGE_MAX: Final = 2**40
+
+# Files of a run. Parts are small enough to be sent again and large enough for S3, which
+# takes at most 10,000 of them: 156 GiB is the largest file.
+ARTIFACT_PART_BYTES: Final = 16 * 1024 * 1024
+ARTIFACT_PARTS_MAX: Final = 10_000
+ARTIFACT_BYTES_MAX: Final = ARTIFACT_PART_BYTES * ARTIFACT_PARTS_MAX

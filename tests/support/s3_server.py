@@ -1,0 +1,92 @@
+"""A real S3 server on loopback: SeaweedFS, from its wheel. Without it tests fail, not skip."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.processes import free_port
+
+BUCKET = "tracker"
+KEY_ID, SECRET = "AKID", "SECRET123"
+START_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class S3Server:
+    endpoint: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes botocore speak to this server, and to nothing of the machine's own."""
+        return {
+            "AWS_ENDPOINT_URL_S3": self.endpoint,
+            "AWS_ACCESS_KEY_ID": KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+
+@contextmanager
+def running_s3(folder: Path) -> Iterator[S3Server]:
+    folder.mkdir(parents=True, exist_ok=True)
+    port, *others = _free_ports(5)
+    master, volume, filer, admin = others
+    command = [
+        *(str(Path(sys.executable).with_name("weed")), "mini", f"-dir={folder}"),
+        *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}", f"-master.port={master}"),
+        *(f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}"),
+        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        "-master.telemetry=false",
+    ]
+    environment = os.environ | {
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "S3_BUCKET": BUCKET,
+    }
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+    server = S3Server(f"http://127.0.0.1:{port}")
+    try:
+        _wait_until_it_answers(server, process, folder / "server.log")
+        yield server
+    finally:
+        process.kill()  # its orderly end takes two seconds, and nobody needs the data
+        process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Free ports whose 10,000th neighbours, which it takes for gRPC, exist."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = free_port()
+        if port < 55_000 and port not in ports:
+            ports.append(port)
+    return ports
+
+
+def _wait_until_it_answers(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{server.endpoint}/{BUCKET}", timeout=1).close()
+            return
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 403:  # the bucket is there, and asks who we are
+                    return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"the S3 server did not start:\n{log.read_text()[-4000:]}")
