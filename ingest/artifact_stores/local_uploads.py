@@ -101,15 +101,19 @@ def _part_path(folder: Path, number: int) -> Path:
 
 def _create(folder: Path, upload: Upload) -> None:
     temporary = folder.with_name(f"{folder.name}.new")
-    make_folder(temporary)
-    with (temporary / "data").open("xb") as data:
-        data.truncate(upload.size)
-    with (temporary / "upload.json").open("xb") as note:
-        note.write(upload.to_json())
-        note.flush()
-        os.fsync(note.fileno())
-    sync_folder(temporary)
-    temporary.rename(folder)
+    try:
+        make_folder(temporary)
+        with (temporary / "data").open("xb") as data:
+            data.truncate(upload.size)
+        with (temporary / "upload.json").open("xb") as note:
+            note.write(upload.to_json())
+            note.flush()
+            os.fsync(note.fileno())
+        sync_folder(temporary)
+        temporary.rename(folder)
+    except OSError:
+        _remove(temporary)
+        raise
     sync_folder(folder.parent)
 
 
