@@ -2,15 +2,13 @@
 
 Commands that need a decision (a name must be free, a param must not change) are taken on a
 view that has folded the whole log, and appended with the position of that view. If the
-run's stream has moved in between, the store refuses. A run that trains moves all the time,
-but with metrics, which no decision depends on: when the log shows nothing else in between,
-the decision stands and is appended at the later position; otherwise everything is read and
-decided again. Telemetry needs no decision and never comes through here.
+run's stream has moved in between, the store refuses, and everything is read and decided
+again. Metrics do not count as a move: a run that trains would never hold still. Telemetry
+needs no decision and never comes through here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,16 +17,11 @@ from typing import Final
 from ingest.errors import Busy, ProjectionBehind, StreamMoved
 from ingest.event_stores.base import EventStore
 from ingest.state import ReadStores
-from projections.columns import decode_payload
-from projections.log import StoredBatch
 from tracker.events.types import Event, validate
 
 # Other writers of a run may append all the time; each attempt reads and decides anew.
 ATTEMPTS_MAX: Final = 8
 FOLD_TIMEOUT_S: Final = 5.0
-# What has come between a decision and its append is looked through up to this much.
-_GAP_BATCHES_MAX: Final = 64
-_GAP_BYTES_MAX: Final = 1024 * 1024
 
 Decide = Callable[[int], Awaitable[Sequence[Event]]]
 """Events that follow from what the read stores show now; the argument is the server's clock."""
@@ -65,42 +58,17 @@ class Decider:
                 return head
             for event in events:
                 validate(event)
-            position = await self._append(stream, events, decided_at=head)
-            if position is not None:
-                await self._wait_until_folded(position)
-                return position
+            try:
+                result = await self.store.append_decision(
+                    run_id=stream, events=events, decided_at=head
+                )
+            except StreamMoved:
+                continue
+            await self._wait_until_folded(result.position)
+            return result.position
         raise Busy(
             "events arrive faster than the decision can be taken; try again", retry_after_s=1.0
         )
-
-    async def _append(self, stream: str, events: Sequence[Event], *, decided_at: int) -> int | None:
-        """The position of the decision, or None if it must be taken again."""
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                result = await self.store.append_decision(
-                    run_id=stream, events=events, decided_at=decided_at
-                )
-            except StreamMoved as moved:
-                moved_to = moved.details["position"]
-                if not await self._is_only_metrics(stream, after=decided_at, until=moved_to):
-                    return None
-                decided_at = moved_to
-            else:
-                return result.position
-        return None
-
-    async def _is_only_metrics(self, stream: str, *, after: int, until: int) -> bool:
-        """Whether nothing but metrics was appended to the stream; not known is not."""
-        batches = await self.store.read(
-            after=after,
-            until=until,
-            run_id=stream,
-            batches_max=_GAP_BATCHES_MAX,
-            bytes_max=_GAP_BYTES_MAX,
-        )
-        if not batches or batches[-1].last_position < until:
-            return False
-        return not await asyncio.to_thread(_any_events, batches)
 
     async def _wait_until_folded(self, position: int) -> None:
         if not await self.reads.wait_for(position, timeout_s=FOLD_TIMEOUT_S):
@@ -110,9 +78,3 @@ class Decider:
                 retry_after_s=1.0,
                 position=position,
             )
-
-
-def _any_events(batches: Sequence[StoredBatch]) -> bool:
-    return any(
-        decode_payload(batch.payload, n=batch.n, is_trusted=True).events for batch in batches
-    )

@@ -75,7 +75,8 @@ class EventStore(EventLogReader, Protocol):
 
         `decided_at` is the position up to which the decision saw the log. Raises
         StreamMoved when events of `run_id` (or, for '', of the workspace's own stream)
-        were appended beyond it: read again and decide again.
+        were appended beyond it: read again and decide again. Metrics do not count: no
+        decision depends on them, and a run that trains would never hold still.
         """
         ...
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ingest.errors import (
     InvalidRequest,
@@ -34,10 +34,19 @@ from ingest.errors import (
 )
 from ingest.event_stores.base import AppendOutcome, AppendResult, BatchToAppend, WriterState
 from ingest.event_stores.trimming import NOT_COMPARABLE, decision_batch, trimmed
+from projections.columns import decode_payload
 from projections.log import LogHead, StoredBatch, chain_link
 from tracker.events.limits import INT64_MAX
 from tracker.events.types import Event
 from tracker.events.wire import WIRE_VERSION
+
+# What has come between a decision and its append is decoded up to this many batches.
+LOOKED_THROUGH_MAX: Final = 256
+
+
+class BatchBody(NamedTuple):
+    n: int
+    payload: bytes
 
 
 class Committed(Protocol):
@@ -49,8 +58,8 @@ class Committed(Protocol):
         """(n, records_crc) of the batch of this writer that begins there."""
         ...
 
-    def stream_position(self, run_id: str) -> int:
-        """The last position of the run's events; 0 without any."""
+    def stream_since(self, run_id: str, after: int, *, batches_max: int) -> Sequence[BatchBody]:
+        """The run's batches that end beyond position `after`, at most so many."""
         ...
 
 
@@ -121,12 +130,8 @@ class Group:
         return AppendResult(outcome, state.next_seq, state.position)
 
     def _take_decision(self, append: DecisionAppend) -> AppendResult:
-        position = self._stream_position(append.run_id)
-        if position > append.decided_at:
-            raise StreamMoved(
-                "the run has changed since the decision was prepared; read it again",
-                position=position,
-            )
+        if self._has_moved(append.run_id, append.decided_at):
+            raise StreamMoved("the run has changed since the decision was prepared; read it again")
         writer_id = decision_writer_id(self.store_id, append.run_id)
         state = self._writer(writer_id)
         batch = decision_batch(
@@ -215,11 +220,15 @@ class Group:
                 return row.n, row.records_crc
         return self.committed.stored_range(writer_id, first_seq)
 
-    def _stream_position(self, run_id: str) -> int:
-        for row in reversed(self.rows):
-            if row.run_id == run_id:
-                return row.last_position
-        return self.committed.stream_position(run_id)
+    def _has_moved(self, run_id: str, decided_at: int) -> bool:
+        """Whether anything but metrics has come since; so much that nobody looks counts too."""
+        bodies = [
+            *self.committed.stream_since(run_id, decided_at, batches_max=LOOKED_THROUGH_MAX + 1),
+            *(BatchBody(row.n, row.payload) for row in self.rows if row.run_id == run_id),
+        ]
+        if len(bodies) > LOOKED_THROUGH_MAX:
+            return True
+        return any(decode_payload(b.payload, n=b.n, is_trusted=True).events for b in bodies)
 
 
 _DECISION_PREFIX: Final = "server-"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice, takewhile
 
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import AppendResult, BatchToAppend, WriterState
-from ingest.event_stores.group import ClientAppend, DecisionAppend, Group
+from ingest.event_stores.group import BatchBody, ClientAppend, DecisionAppend, Group
 from ingest.event_stores.leases import LeaseRow
 from ingest.event_stores.wakeups import Wakeups
 from projections.log import LogHead, StoredBatch
@@ -25,13 +25,11 @@ class _Log:
         self.writers: dict[str, WriterState] = {}
         self.head = LogHead()
         self._ranges: dict[tuple[str, int], tuple[int, int]] = {}
-        self._streams: defaultdict[str, int] = defaultdict(int)
 
     def commit(self, group: Group) -> None:
         for row in group.rows:
             self.rows.append(row)
             self._ranges[row.writer_id, row.first_seq] = (row.n, row.records_crc)
-            self._streams[row.run_id] = row.last_position
         self.writers.update(group.writers)
         self.head = group.head
 
@@ -41,8 +39,10 @@ class _Log:
     def stored_range(self, writer_id: str, first_seq: int) -> tuple[int, int] | None:
         return self._ranges.get((writer_id, first_seq))
 
-    def stream_position(self, run_id: str) -> int:
-        return self._streams[run_id]
+    def stream_since(self, run_id: str, after: int, *, batches_max: int) -> Sequence[BatchBody]:
+        later = takewhile(lambda row: row.last_position > after, reversed(self.rows))
+        bodies = (BatchBody(row.n, row.payload) for row in later if row.run_id == run_id)
+        return list(islice(bodies, batches_max))
 
 
 class MemoryEventStore:

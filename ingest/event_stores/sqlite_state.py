@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from ingest.event_stores.base import WriterState
-from ingest.event_stores.group import Group
+from ingest.event_stores.group import BatchBody, Group
 from projections.log import LogHead
 
 WRITERS_CACHED_MAX: Final = 100_000
@@ -79,10 +79,12 @@ class CommittedState:
         ).fetchone()
         return (row[0], row[1]) if row else None
 
-    def stream_position(self, run_id: str) -> int:
-        row = self._connection.execute(
-            "SELECT first_position + n - 1 FROM batch WHERE run_id = ?"
-            " ORDER BY first_position DESC LIMIT 1",
-            (run_id,),
-        ).fetchone()
-        return row[0] if row else 0
+    def stream_since(self, run_id: str, after: int, *, batches_max: int) -> list[BatchBody]:
+        # The inner select finds the batch that `after` may lie inside of, by the index.
+        rows = self._connection.execute(
+            "SELECT n, payload FROM batch WHERE run_id = :run AND first_position + n - 1 > :after"
+            " AND first_position >= coalesce((SELECT max(first_position) FROM batch"
+            "  WHERE run_id = :run AND first_position <= :after), 0) LIMIT :most",
+            {"run": run_id, "after": after, "most": batches_max},
+        )
+        return [BatchBody(*row) for row in rows]

@@ -263,17 +263,31 @@ async def test_a_decision_is_appended_by_the_servers_own_writer(event_store: Eve
 
 
 async def test_a_decision_that_was_overtaken_is_refused(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 3))
-    await event_store.append(batch(1, 1, writer_id="w2", run_id="run-2"))
     event = Event("run.deleted", 5, {})
+    await event_store.append_decision(run_id="run-1", events=[event] * 3, decided_at=0)
+    await event_store.append(batch(1, 1, writer_id="w2", run_id="run-2"))
 
-    with pytest.raises(StreamMoved):
-        await event_store.append_decision(run_id="run-1", events=[event], decided_at=2)
+    for decided_at in (0, 2):
+        with pytest.raises(StreamMoved):
+            await event_store.append_decision(run_id="run-1", events=[event], decided_at=decided_at)
 
     await event_store.append_decision(run_id="run-1", events=[event], decided_at=3)
     await event_store.append_decision(run_id="", events=[event], decided_at=0)
     with pytest.raises(StreamMoved):
         await event_store.append_decision(run_id="", events=[event], decided_at=0)
+
+
+async def test_a_decision_stands_when_only_metrics_have_come_since(
+    event_store: EventStore,
+) -> None:
+    for seq in (1, 4, 7):
+        await event_store.append(batch(seq, 3))
+
+    result = await event_store.append_decision(
+        run_id="run-1", events=[Event("run.deleted", 5, {})], decided_at=2
+    )
+
+    assert result.position == 10
 
 
 async def test_of_decisions_that_race_one_wins(event_store: EventStore) -> None:
