@@ -62,7 +62,7 @@ def main() -> None:
     print(describe_machine())
     print(f"{'':>10} {'calls/s':>10} {'p50 µs':>8} {'p99 µs':>8} {'max µs':>9} {'catch-up s':>11}")
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
-        for mode in ("offline", "online", "offline", "online"):
+        for mode in ("offline", "online"):
             found = measure(
                 Path(folder), server.uri, seconds=arguments.seconds, rate=arguments.rate, mode=mode
             )
