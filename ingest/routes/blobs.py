@@ -46,7 +46,10 @@ async def put_blob(request: web.Request) -> web.Response:
     with request.app[BLOB_TRANSFERS].one():
         body = body_of(request, bytes_max=ARTIFACT_BYTES_MAX, limit="artifact_bytes_max")
         outcome = await store.put(digest, body)
-    return _blob_answer(digest, await store.stat(digest) or 0, outcome)
+    size = request.content_length if outcome is PutOutcome.STORED else None
+    if size is None:
+        size = await store.stat(digest) or 0
+    return _blob_answer(digest, size, outcome)
 
 
 async def head_blob(request: web.Request) -> web.StreamResponse:
