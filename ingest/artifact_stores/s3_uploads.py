@@ -15,7 +15,6 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakValueDictionary
 
 from ingest.artifact_stores.base import PartUrl, PutOutcome
 from ingest.artifact_stores.refusals import (
@@ -49,7 +48,6 @@ class S3Uploads:
         self._bucket = bucket
         self._root = root
         self._part_bytes = part_bytes
-        self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
 
     async def create(self, digest: Digest, *, size: int) -> Upload:
         upload = Upload.begin(digest, size=size, part_bytes=self._part_bytes)
@@ -82,8 +80,12 @@ class S3Uploads:
                 raise wrong_part_size(number, expected)
             data = b"".join(held)
             held.clear()
-            async with self._turn(upload, number):
-                await self._upload_part(upload, number, data)
+            try:
+                await self._bucket.call(
+                    "upload_part", **self._token(upload), PartNumber=number, Body=data
+                )
+            except ObjectMissing:
+                raise upload_not_found(upload.upload_id) from None
 
     async def parts(self, upload: Upload) -> Mapping[int, int]:
         try:
@@ -124,32 +126,6 @@ class S3Uploads:
                 await self._forget(upload)
                 count += 1
         return count
-
-    async def _upload_part(self, upload: Upload, number: int, data: bytes) -> None:
-        token = self._token(upload)
-        try:
-            if not await self._is_present(token, number, data):
-                await self._bucket.call("upload_part", **token, PartNumber=number, Body=data)
-        except ObjectMissing:
-            raise upload_not_found(upload.upload_id) from None
-
-    async def _is_present(self, token: dict[str, str], number: int, data: bytes) -> bool:
-        """Whether just these bytes are this part already, as after a reply that was lost.
-
-        Sending them again should change nothing, but SeaweedFS 4.48 then joins a part twice.
-        """
-        page = await self._bucket.call(
-            "list_parts", **token, PartNumberMarker=number - 1, MaxParts=1
-        )
-        for part in page.get("Parts", ()):
-            if part["PartNumber"] == number and part["Size"] == len(data):
-                md5 = await asyncio.to_thread(hashlib.md5, data, usedforsecurity=False)
-                return bool(part["ETag"].strip('"') == md5.hexdigest())
-        return False
-
-    def _turn(self, upload: Upload, number: int) -> asyncio.Lock:
-        """Two at once may not both find that the part is not there."""
-        return self._turns.setdefault((upload.upload_id, number), asyncio.Lock())
 
     # -- completing -------------------------------------------------------------------------
 

@@ -243,7 +243,7 @@ async def test_parts_in_any_order_become_the_blob(store: ArtifactStore) -> None:
     digest, data = blob(3 * PART + 17)
     upload = await store.uploads.create(digest, size=len(data))
 
-    await put_parts(store, upload, data, 4, 2, 1)
+    await put_parts(store, upload, data, 4, 2, 1, 1)
     await asyncio.gather(put_parts(store, upload, data, 3), put_parts(store, upload, data, 3))
     assert await store.stat(digest) is None
     outcome = await store.uploads.complete(upload)
