@@ -20,7 +20,7 @@ from typing import Any, Final
 from ingest.artifact_stores.base import DownloadUrl, PutOutcome
 from ingest.artifact_stores.refusals import blob_not_found, check_digest
 from ingest.artifact_stores.s3_bucket import Bucket, ObjectExists, ObjectMissing, open_bucket, said
-from ingest.artifact_stores.s3_streams import URL_EXPIRES_S, expires_us, in_parts
+from ingest.artifact_stores.s3_streams import URL_EXPIRES_S, expires_us, file_of, in_parts
 from ingest.artifact_stores.s3_uploads import S3Uploads
 from ingest.blob_uploads import Digest, digest_of
 from tracker.events.errors import TrackerError
@@ -29,7 +29,7 @@ from tracker.events.limits import ARTIFACT_PART_BYTES
 
 CHUNK_BYTES: Final = 1024 * 1024
 # S3 takes a part only as a whole, with its length first; this many are held in memory at once.
-PARTS_IN_MEMORY_MAX: Final = 6
+PARTS_IN_MEMORY_MAX: Final = 4
 
 
 class S3ArtifactStore:
@@ -145,7 +145,9 @@ class S3ArtifactStore:
             raise
 
     async def _put_part(self, token: dict[str, str], number: int, data: bytes) -> dict[str, Any]:
-        answer = await self._bucket.call("upload_part", **token, PartNumber=number, Body=data)
+        answer = await self._bucket.call(
+            "upload_part", **token, PartNumber=number, Body=file_of([data])
+        )
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
 

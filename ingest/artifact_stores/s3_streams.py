@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -25,12 +26,24 @@ async def in_parts(
         await hash_chunk(hasher, chunk)
         while size + len(chunk) >= part_bytes:
             room = part_bytes - size
-            yield b"".join((*held, chunk[:room]))
-            held, size, chunk = [], 0, chunk[room:]
+            held.append(chunk[:room])
+            size, chunk = 0, chunk[room:]
+            yield _joined(held)
         held.append(chunk)
         size += len(chunk)
     if size:
-        yield b"".join(held)
+        yield _joined(held)
+
+
+def file_of(pieces: list[bytes]) -> io.BytesIO:
+    """`pieces` as a file, and emptied: a body of bytes would be copied to the socket whole."""
+    return io.BytesIO(_joined(pieces))
+
+
+def _joined(pieces: list[bytes]) -> bytes:
+    joined = b"".join(pieces)
+    pieces.clear()
+    return joined
 
 
 async def hash_chunk(hasher: Any, chunk: bytes) -> None:

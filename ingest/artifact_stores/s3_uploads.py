@@ -25,7 +25,7 @@ from ingest.artifact_stores.refusals import (
 )
 from ingest.artifact_stores.s3_bucket import Bucket, ObjectMissing
 from ingest.artifact_stores.s3_leftovers import Leftovers, latest_parts
-from ingest.artifact_stores.s3_streams import URL_EXPIRES_S, expires_us, hash_chunk
+from ingest.artifact_stores.s3_streams import URL_EXPIRES_S, expires_us, file_of, hash_chunk
 from ingest.blob_uploads import Digest, Upload, upload_id_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class S3Uploads:
 
     async def put_part(self, upload: Upload, number: int, chunks: AsyncIterator[bytes]) -> None:
         expected = upload.size_of(number)
-        held, size = [], 0
+        held: list[bytes] = []
+        size = 0
         async with self._store.memory:
             async for chunk in chunks:
                 size += len(chunk)
@@ -78,11 +79,10 @@ class S3Uploads:
                 held.append(chunk)
             if size != expected:
                 raise wrong_part_size(number, expected)
-            data = b"".join(held)
-            held.clear()
+            body = file_of(held)
             try:
                 await self._bucket.call(
-                    "upload_part", **self._token(upload), PartNumber=number, Body=data
+                    "upload_part", **self._token(upload), PartNumber=number, Body=body
                 )
             except ObjectMissing:
                 raise upload_not_found(upload.upload_id) from None

@@ -9,18 +9,22 @@ import random
 import resource
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.processes import ServerProcess, running_server
+from tests.support.s3_server import BUCKET, running_s3
 from tracker.events.limits import ARTIFACT_PART_BYTES
 
 PART = ARTIFACT_PART_BYTES
 MB = 1024 * 1024
 # What 300 MB may add to a server that has answered one small upload.
 GROWTH_MB_MAX = 60
+# With S3, which takes parts only as a whole, however many come at once.
+S3_RSS_MB_MAX = 300
 
 
 @pytest.fixture
@@ -124,6 +128,29 @@ def test_memory_does_not_grow_with_what_is_uploaded(server: ServerProcess, in_pa
 
     assert (status, answer["size"], answer["outcome"]) == (200, size, "stored")
     assert peak - before <= GROWTH_MB_MAX
+
+
+def test_memory_is_bounded_when_many_parts_pass_to_a_bucket_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = random.Random(4).randbytes(PART)
+    sha256 = hashlib.sha256(block * 8).hexdigest()
+    with running_s3(tmp_path / "s3") as s3:
+        for name, value in s3.environment.items():
+            monkeypatch.setenv(name, value)
+        with running_server(tmp_path, "--artifacts-destination", f"s3://{BUCKET}/a") as server:
+            path = begin(server, sha256, 8 * PART)
+            with ThreadPoolExecutor(8) as senders:
+                answers = senders.map(
+                    lambda number: ask(server, "PUT", f"{path}/parts/{number}", block),
+                    range(1, 9),
+                )
+                statuses = {status for status, _ in answers}
+            done, _ = ask(server, "POST", f"{path}/complete")
+            peak = rss_mb(server, "VmHWM")
+
+    assert (statuses, done) == ({200}, 200)
+    assert peak <= S3_RSS_MB_MAX
 
 
 def test_a_disk_that_is_full_is_said_and_leaves_nothing(
