@@ -58,11 +58,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=int, default=100_000)
+    parser.add_argument("--modes", nargs="+", default=["offline", "online"])
     arguments = parser.parse_args()
     print(describe_machine())
     print(f"{'':>10} {'calls/s':>10} {'p50 µs':>8} {'p99 µs':>8} {'max µs':>9} {'catch-up s':>11}")
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
-        for mode in ("offline", "online"):
+        for mode in arguments.modes:
             found = measure(
                 Path(folder), server.uri, seconds=arguments.seconds, rate=arguments.rate, mode=mode
             )
