@@ -242,6 +242,7 @@ async def serving(store: SeriesQueries) -> AsyncIterator[tuple[aiohttp.ClientSes
 
         @property
         def runs(self) -> RunsReadStore:
+            # Only an unknown metric asks for its run, and every metric here exists.
             raise NotImplementedError
 
         async def wait_for(self, position: int, *, timeout_s: float) -> bool:
