@@ -51,3 +51,15 @@ DROPPED_RANGE_MAX: Final = 2**40
 ARTIFACT_PART_BYTES: Final = 16 * 1024 * 1024
 ARTIFACT_PARTS_MAX: Final = 10_000
 ARTIFACT_BYTES_MAX: Final = ARTIFACT_PART_BYTES * ARTIFACT_PARTS_MAX
+
+# A path in a run's tree of artifacts; a part of it is a file's name, 255 bytes on every system.
+ARTIFACT_PATH_CHARACTERS_MAX: Final = 1024
+ARTIFACT_NAME_BYTES_MAX: Final = 255
+
+# Datasets: MLflow's lengths, so that every input moves both ways.
+DATASET_NAME_CHARACTERS_MAX: Final = 500
+DATASET_DIGEST_CHARACTERS_MAX: Final = 64
+DATASET_TEXT_BYTES_MAX: Final = 1024 * 1024
+
+# Points of one model.metrics_logged; what training logs by the million belongs to its run.
+MODEL_METRICS_PER_EVENT_MAX: Final = 1_000

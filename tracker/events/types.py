@@ -11,11 +11,13 @@ change of meaning gets a new version and an upcast in `tracker.events.upcast`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from tracker.events import ids, limits
+from tracker.events.artifact_paths import check_artifact_path
 from tracker.events.errors import InvalidEvent
 
 
@@ -37,6 +39,18 @@ class EventType(StrEnum):
     METRICS_LOGGED = "metrics.logged"  # travels as a columnar frame, never as a plain event
     TAGS_SET = "tags.set"
     TAG_DELETED = "tag.deleted"
+    ARTIFACT_LOGGED = "artifact.logged"
+    ARTIFACT_DELETED = "artifact.deleted"
+    INPUT_LOGGED = "input.logged"
+    MODEL_CREATED = "model.created"
+    MODEL_FINALIZED = "model.finalized"
+    MODEL_DELETED = "model.deleted"
+    MODEL_PARAMS_LOGGED = "model.params_logged"
+    MODEL_TAGS_SET = "model.tags_set"
+    MODEL_TAG_DELETED = "model.tag_deleted"
+    MODEL_METRICS_LOGGED = "model.metrics_logged"
+    MODEL_INPUT_LOGGED = "model_input.logged"
+    MODEL_OUTPUT_LOGGED = "model_output.logged"
     EVENTS_DROPPED = "events.dropped"
 
 
@@ -73,6 +87,11 @@ class _Kind(StrEnum):
     PARAMS = "an object of string values (params)"
     TAGS = "an object of string values (tags)"
     KEY = "a key"
+    STEP = "an integer of 64 bits"
+    ARTIFACT_PATH = "a relative path"
+    DIGEST = "a SHA-256 in 64 lower-case hex digits"
+    MODEL_STATUS = "one of PENDING, READY, FAILED"
+    MODEL_METRICS = "an array of metrics"
 
 
 class _Field(NamedTuple):
@@ -85,6 +104,8 @@ _EXPERIMENT_ID: Final = _Field(_Kind.NAME, is_required=True, characters_max=64)
 _EXPERIMENT_NAME: Final = _Field(
     _Kind.NAME, is_required=True, characters_max=limits.EXPERIMENT_NAME_CHARACTERS_MAX
 )
+_MODEL_ID: Final = _Field(_Kind.RUN_ID, is_required=True)
+_DATASET_TEXT: Final = _Field(_Kind.TEXT, characters_max=limits.DATASET_TEXT_BYTES_MAX)
 _RUN_NAME: Final = _Field(_Kind.TEXT, characters_max=limits.RUN_NAME_CHARACTERS_MAX)
 
 FIELDS: Final[Mapping[str, Mapping[str, _Field]]] = {
@@ -146,12 +167,87 @@ FIELDS: Final[Mapping[str, Mapping[str, _Field]]] = {
     EventType.PARAMS_LOGGED: {"params": _Field(_Kind.PARAMS, is_required=True)},
     EventType.TAGS_SET: {"tags": _Field(_Kind.TAGS, is_required=True)},
     EventType.TAG_DELETED: {"key": _Field(_Kind.KEY, is_required=True)},
+    # A file of the run (or, with model_id, of that logged model): bytes that the artifact
+    # store holds under `digest`, or a reference, whose bytes stay where `uri` says.
+    EventType.ARTIFACT_LOGGED: {
+        "path": _Field(_Kind.ARTIFACT_PATH, is_required=True),
+        "digest": _Field(_Kind.DIGEST),
+        "size": _Field(_Kind.COUNT),
+        "media_type": _Field(_Kind.TEXT, characters_max=256),
+        "uri": _Field(_Kind.NAME, characters_max=2048),
+        "etag": _Field(_Kind.TEXT, characters_max=1024),
+        "model_id": _Field(_Kind.RUN_ID),
+    },
+    EventType.ARTIFACT_DELETED: {
+        "path": _Field(_Kind.ARTIFACT_PATH, is_required=True),
+        "model_id": _Field(_Kind.RUN_ID),
+    },
+    # A dataset the run read: what it is, never its bytes. Its context (training, validation)
+    # is the tag mlflow.data.context.
+    EventType.INPUT_LOGGED: {
+        "name": _Field(
+            _Kind.NAME, is_required=True, characters_max=limits.DATASET_NAME_CHARACTERS_MAX
+        ),
+        "digest": _Field(
+            _Kind.NAME, is_required=True, characters_max=limits.DATASET_DIGEST_CHARACTERS_MAX
+        ),
+        "source_type": _Field(_Kind.TEXT, characters_max=256),
+        "source": _DATASET_TEXT,
+        "schema": _DATASET_TEXT,
+        "profile": _DATASET_TEXT,
+        "tags": _Field(_Kind.TAGS),
+    },
+    # Logged models. An event about one names it; it travels in its run's stream or in the
+    # workspace's own.
+    EventType.MODEL_CREATED: {
+        "model_id": _MODEL_ID,
+        "experiment_id": _EXPERIMENT_ID,
+        "name": _Field(_Kind.TEXT, characters_max=500),
+        "source_run_id": _Field(_Kind.RUN_ID),
+        "model_type": _Field(_Kind.TEXT, characters_max=500),
+        "params": _Field(_Kind.PARAMS),
+        "tags": _Field(_Kind.TAGS),
+    },
+    EventType.MODEL_FINALIZED: {
+        "model_id": _MODEL_ID,
+        "status": _Field(_Kind.MODEL_STATUS, is_required=True),
+        "message": _Field(_Kind.TEXT),
+    },
+    EventType.MODEL_DELETED: {"model_id": _MODEL_ID},
+    EventType.MODEL_PARAMS_LOGGED: {
+        "model_id": _MODEL_ID,
+        "params": _Field(_Kind.PARAMS, is_required=True),
+    },
+    EventType.MODEL_TAGS_SET: {
+        "model_id": _MODEL_ID,
+        "tags": _Field(_Kind.TAGS, is_required=True),
+    },
+    EventType.MODEL_TAG_DELETED: {
+        "model_id": _MODEL_ID,
+        "key": _Field(_Kind.KEY, is_required=True),
+    },
+    # Each metric is [key, value, step, time_us, dataset_name or null, dataset_digest or null];
+    # a value that JSON has no number for is "NaN", "Infinity" or "-Infinity".
+    EventType.MODEL_METRICS_LOGGED: {
+        "model_id": _MODEL_ID,
+        "run_id": _Field(_Kind.RUN_ID),
+        "metrics": _Field(_Kind.MODEL_METRICS, is_required=True),
+    },
+    # That the run in whose stream it lies read, or made, this model.
+    EventType.MODEL_INPUT_LOGGED: {"model_id": _MODEL_ID},
+    EventType.MODEL_OUTPUT_LOGGED: {
+        "model_id": _MODEL_ID,
+        "step": _Field(_Kind.STEP),
+    },
     # Stands for `width` sequence numbers whose records no longer exist.
     EventType.EVENTS_DROPPED: {
         "reason": _Field(_Kind.NAME, is_required=True, characters_max=2048),
         "count": _Field(_Kind.COUNT, is_required=True),
     },
 }
+
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def validate(event: Event) -> None:
@@ -175,6 +271,10 @@ def validate(event: Event) -> None:
                 raise InvalidEvent(f"{event.type}: field {name!r} is missing")
         else:
             _check(value, field, name, event.type)
+    if event.type == EventType.ARTIFACT_LOGGED and (
+        (event.data.get("digest") is None) == (event.data.get("uri") is None)
+    ):
+        raise InvalidEvent("artifact.logged has either a digest (with its size) or a uri")
 
 
 def check_key(key: str, *, what: str) -> None:
@@ -218,7 +318,7 @@ def _check(value: Any, field: _Field, name: str, event_type: str) -> None:
                     f"{where} has {len(value)} characters; "
                     f"at most {field.characters_max} are allowed ({limit})"
                 )
-        case _Kind.TIME:
+        case _Kind.TIME | _Kind.STEP:
             _check_int(value, name, event_type)
         case _Kind.COUNT:
             _check_int(value, name, event_type)
@@ -238,6 +338,16 @@ def _check(value: Any, field: _Field, name: str, event_type: str) -> None:
                 raise InvalidEvent(f"{where} must be {field.kind}")
         case _Kind.KEY:
             check_key(value, what=f"{event_type}:")
+        case _Kind.ARTIFACT_PATH:
+            check_artifact_path(value)
+        case _Kind.DIGEST:
+            if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+                raise InvalidEvent(f"{where} must be {field.kind}")
+        case _Kind.MODEL_STATUS:
+            if value not in ("PENDING", "READY", "FAILED"):
+                raise InvalidEvent(f"{where} must be {field.kind}")
+        case _Kind.MODEL_METRICS:
+            _check_model_metrics(value, where)
         case _Kind.PARAMS | _Kind.TAGS:
             _check_entries(value, field.kind, where)
 
@@ -260,6 +370,30 @@ def _check_entries(value: Any, kind: _Kind, where: str) -> None:
             bytes_max=bytes_max,
             limit_name=f"{what}_value_bytes_max",
         )
+
+
+def _check_model_metrics(value: Any, where: str) -> None:
+    if not isinstance(value, (list, tuple)):
+        raise InvalidEvent(f"{where} must be {_Kind.MODEL_METRICS}")
+    if len(value) > limits.MODEL_METRICS_PER_EVENT_MAX:
+        raise InvalidEvent(
+            f"{where} has {len(value)} metrics; at most {limits.MODEL_METRICS_PER_EVENT_MAX} "
+            "are allowed (model_metrics_per_event_max)"
+        )
+    for metric in value:
+        if not isinstance(metric, (list, tuple)) or len(metric) != 6:
+            raise InvalidEvent(
+                f"{where}: each is [key, value, step, time_us, dataset_name, dataset_digest]"
+            )
+        key, number, step, time_us, *dataset = metric
+        check_key(key, what="metric")
+        if type(number) not in (int, float) and number not in ("NaN", "Infinity", "-Infinity"):
+            raise InvalidEvent(f"{where}: the value of {key!r} must be a number")
+        _check_int(step, "step", where)
+        _check_int(time_us, "time_us", where)
+        for text in dataset:
+            if text is not None:
+                check_text(text, what=where, bytes_max=2048, limit_name="dataset_characters_max")
 
 
 def _check_int(value: Any, name: str, event_type: str) -> None:
