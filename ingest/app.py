@@ -28,6 +28,7 @@ from ingest.event_stores.memory import MemoryEventStore
 from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.liveness import LeaseBook, saving
 from ingest.middleware import expect, surround
+from ingest.mlflow.services import mlflow_services
 from ingest.openapi import DOCUMENT, document_of
 from ingest.read_side import open_read_side
 from ingest.routes import (
@@ -38,6 +39,7 @@ from ingest.routes import (
     experiments,
     leases,
     metrics,
+    mlflow,
     operations,
     runs,
     writers,
@@ -67,11 +69,12 @@ def build_app(settings: Settings) -> web.Application:
     app[CLOSING] = closing
     app[DOCUMENT] = document_of(routes, needs_key=settings.api_key is not None)
     app[BLOB_TRANSFERS] = Transfers(counters)
-    for route in routes:
+    for route in (*routes, *mlflow.mlflow_routes()):
         asked = expect_late if route.takes_bytes else expect
         app.router.add_route(route.method, route.path, route.handler, expect_handler=asked)
     app.cleanup_ctx.append(_event_store)
     app.cleanup_ctx.append(_leases)
+    app.cleanup_ctx.append(mlflow_services)
     app.cleanup_ctx.append(_read_side)
     app.cleanup_ctx.append(_artifacts)
     app.on_shutdown.append(_close)

@@ -7,6 +7,8 @@ Origin check stops it from changing anything under the server's right name.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -75,11 +77,26 @@ class Gate:
         return True
 
     def _check_key(self, header: str) -> None:
-        scheme, _, key = header.partition(" ")
-        given = hashlib.sha256(key.strip().encode(errors="surrogateescape")).digest()
+        given = hashlib.sha256(_key_in(header)).digest()
         assert self._key_sha256 is not None
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._key_sha256):
+        if not hmac.compare_digest(given, self._key_sha256):
             raise Unauthorized("send the server's API key as 'Authorization: Bearer KEY'")
+
+
+def _key_in(header: str) -> bytes:
+    """The key of `Bearer KEY`, or the password of `Basic`, which MLflow's clients can send."""
+    scheme, _, text = header.partition(" ")
+    key = text.strip().encode(errors="surrogateescape")
+    match scheme.lower():
+        case "bearer":
+            return key
+        case "basic":
+            try:
+                return base64.b64decode(key, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return b""
+        case _:
+            return b""
 
 
 def _host_name(header: str) -> str:

@@ -29,6 +29,7 @@ from ingest.errors import (
 )
 from ingest.logs import REQUEST_LOG, SERVER_LOG
 from ingest.messages import json_answer
+from ingest.mlflow.errors import is_mlflow_path, refusal_body
 from ingest.schemas import ErrorAnswer, ErrorBody
 from tracker.events.errors import TrackerError
 
@@ -42,7 +43,15 @@ SECURITY_HEADERS: Final = {
 }
 # These come many times a second from machines; one line each would drown the rest.
 _QUIET_PATHS: Final = frozenset(
-    {"/api/v1/append", "/api/v1/leases", "/health", "/ready", "/metrics"}
+    {
+        "/api/v1/append",
+        "/api/v1/leases",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/api/2.0/mlflow/runs/log-batch",
+        "/api/2.0/mlflow/runs/log-metric",
+    }
 )
 _WATCHING_PATHS: Final = frozenset({"/health", "/ready", "/metrics", "/version"})
 _REQUEST_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
@@ -68,17 +77,17 @@ def surround(
                 )
             response = await handler(request)
         except TrackerError as error:
-            response = refusal(error, counters, request_id)
+            response = refusal(error, counters, request_id, path=path)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = refusal(_of_framework(error, request), counters, request_id)
+            response = refusal(_of_framework(error, request), counters, request_id, path=path)
         except (ConnectionError, asyncio.CancelledError):
             raise  # nobody is there any more to be answered
         except Exception as error:  # noqa: BLE001  # the outermost guard, which answers 500
             # Counted and logged with its trace; the client learns the request's id.
             SERVER_LOG.exception("request failed", extra={"fields": {"request_id": request_id}})
-            response = refusal(error, counters, request_id)
+            response = refusal(error, counters, request_id, path=path)
         if not response.prepared:
             response.headers[REQUEST_ID_HEADER] = request_id
             response.headers.update(SECURITY_HEADERS)
@@ -100,8 +109,10 @@ async def expect(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
-def refusal(error: Exception, counters: ServerCounters, request_id: str) -> web.Response:
-    """Any error as the JSON every client can read."""
+def refusal(
+    error: Exception, counters: ServerCounters, request_id: str, *, path: str = ""
+) -> web.Response:
+    """Any error as the JSON that the clients of this path can read."""
     if isinstance(error, TrackerError):
         status, code = api_error_for(error)
         message = error.message if isinstance(error, ApiError) else str(error)
@@ -110,8 +121,12 @@ def refusal(error: Exception, counters: ServerCounters, request_id: str) -> web.
         message = f"the server failed; its log has the reason under request {request_id}"
     details = details_of(error) if isinstance(error, TrackerError) else {}
     counters.refusals[code] += 1
-    body = ErrorBody(code=code, message=message, details=details)
-    response = json_answer(ErrorAnswer(error=body), status=status)
+    if is_mlflow_path(path):
+        status, said = refusal_body(error, message)
+        response = json_answer(said, status=status)
+    else:
+        body = ErrorBody(code=code, message=message, details=details)
+        response = json_answer(ErrorAnswer(error=body), status=status)
     retry_after_s = error.retry_after_s if isinstance(error, ApiError) else None
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, round(retry_after_s)))

@@ -1,0 +1,54 @@
+"""MLflow's REST API: which endpoints there are. What they mean is in ingest.mlflow.
+
+They are no part of the OpenAPI document: MLflow describes them, and
+docs/guides/coming-from-mlflow.md says what is here and what is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Final
+
+from ingest.mlflow import batches, experiments, histories, runs, unsupported
+from ingest.mlflow.table import Endpoint
+from ingest.routes.table import Route
+
+_ENDPOINTS: Final = (
+    Endpoint("POST", "/mlflow/experiments/create", experiments.create),
+    Endpoint("GET", "/mlflow/experiments/get", experiments.get),
+    Endpoint("GET", "/mlflow/experiments/get-by-name", experiments.get_by_name),
+    Endpoint("POST", "/mlflow/experiments/update", experiments.update),
+    Endpoint("POST", "/mlflow/experiments/delete", experiments.delete),
+    Endpoint("POST", "/mlflow/experiments/restore", experiments.restore),
+    Endpoint("POST", "/mlflow/experiments/set-experiment-tag", experiments.set_tag),
+    Endpoint("POST", "/mlflow/experiments/delete-experiment-tag", experiments.delete_tag),
+    Endpoint("POST", "/mlflow/runs/create", runs.create),
+    Endpoint("GET", "/mlflow/runs/get", runs.get),
+    Endpoint("POST", "/mlflow/runs/update", runs.update),
+    Endpoint("POST", "/mlflow/runs/delete", runs.delete),
+    Endpoint("POST", "/mlflow/runs/restore", runs.restore),
+    Endpoint("POST", "/mlflow/runs/delete-tag", runs.delete_tag),
+    Endpoint("POST", "/mlflow/runs/log-batch", batches.log_batch),
+    Endpoint("POST", "/mlflow/runs/log-metric", batches.log_metric),
+    Endpoint("POST", "/mlflow/runs/log-parameter", batches.log_param),
+    Endpoint("POST", "/mlflow/runs/set-tag", batches.set_tag),
+    Endpoint("GET", "/mlflow/metrics/get-history", histories.get_history),
+    Endpoint("GET", "/mlflow/metrics/get-history-bulk", histories.get_history_bulk),
+    Endpoint(
+        "GET", "/mlflow/metrics/get-history-bulk-interval", histories.get_history_bulk_interval
+    ),
+)
+# Asked last, for whatever none of the others is.
+_REST: Final = tuple(
+    Route("*", f"{prefix}/{{version}}/mlflow{{rest:.*}}", unsupported.unsupported, "")
+    for prefix in ("/api", "/ajax-api")
+)
+
+
+def mlflow_routes() -> Sequence[Route]:
+    """Every route, in the order in which they are to be asked."""
+    endpoints = list(_ENDPOINTS)
+    if find_spec("ingest.mlflow.search"):
+        pass
+    return [route for endpoint in endpoints for route in endpoint.routes()] + list(_REST)
