@@ -41,7 +41,9 @@ from ingest.routes import (
     metrics,
     mlflow,
     operations,
+    run_groups,
     runs,
+    ui,
     writers,
 )
 from ingest.routes.table import Route
@@ -84,7 +86,7 @@ def build_app(settings: Settings) -> web.Application:
 def all_routes() -> Sequence[Route]:
     modules = (
         append, writers, leases, events, operations, experiments, runs, metrics, blobs,
-        admin,
+        admin, run_groups, ui,
     )  # fmt: skip
     return [route for module in modules for route in module.ROUTES]
 

@@ -68,7 +68,8 @@ def surround(
             counters.last_activity = started
         request_id = _request_id(request)
         try:
-            gate.admit(request.method, request.headers, is_open=path in open_paths)
+            is_open = path in open_paths or _route_of(request) in open_paths
+            gate.admit(request.method, request.headers, is_open=is_open)
             if closing.is_set():
                 raise ShuttingDown("the server is stopping; send it again", retry_after_s=1.0)
             if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -90,7 +91,9 @@ def surround(
             response = refusal(error, counters, request_id, path=path)
         if not response.prepared:
             response.headers[REQUEST_ID_HEADER] = request_id
-            response.headers.update(SECURITY_HEADERS)
+            for name, value in SECURITY_HEADERS.items():
+                # A page of the web UI has a policy of its own.
+                response.headers.setdefault(name, value)
         counters.requests[response.status] += 1
         seconds = time.monotonic() - started
         log_request(
@@ -154,6 +157,12 @@ def _of_framework(error: web.HTTPException, request: web.Request) -> ApiError:
 # getting it back costs more than the rest of this file.
 _PROCESS: Final = os.urandom(4).hex()
 _numbers: Final = itertools.count(1)
+
+
+def _route_of(request: web.Request) -> str | None:
+    """The path as the route table has it, such as /runs/{run_id}."""
+    resource = request.match_info.route.resource
+    return None if resource is None else resource.canonical
 
 
 def _request_id(request: web.BaseRequest) -> str:

@@ -35,6 +35,7 @@ def document_of(routes: Sequence[Route], *, needs_key: bool) -> Callable[[], byt
 
 
 def describe(routes: Sequence[Route], *, needs_key: bool) -> dict[str, Any]:
+    routes = [route for route in routes if not route.is_page]
     models = {model for route in routes for model in (route.request, route.answer) if model}
     models.add(ErrorAnswer)
     _, schemas = models_json_schema(

@@ -41,7 +41,8 @@ A refusal is `{"error": {"code": …, "message": …, "details": …}}`. 503 car
 
 def reference() -> str:
     """The page, ending in one newline."""
-    routes = sorted(all_routes(), key=lambda route: (route.path, route.method))
+    described = [route for route in all_routes() if not route.is_page]
+    routes = sorted(described, key=lambda route: (route.path, route.method))
     parts = [_HEAD, *(_route(route) for route in routes), _ERRORS, *_error_rows(ApiError)]
     return "".join(parts)
 

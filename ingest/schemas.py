@@ -222,6 +222,9 @@ class SearchRuns(Request):
     max_results: Annotated[int, Field(ge=1, le=50_000)] = 100
     page_token: str | None = None
     min_position: int | None = Field(None, description="answer no older than this position")
+    columns: Annotated[list[str], Field(max_length=1000)] | None = Field(
+        None, description="only these of params.K, metrics.K and tags.K; default all"
+    )
 
 
 class RunsAnswer(Answer):

@@ -6,12 +6,46 @@ would cost more than finding them. tests/unit/test_view_json.py holds them to th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
+from ingest.errors import InvalidRequest
 from ingest.messages import json_float
 from ingest.state import Leases
 from projections.read_models import ExperimentView, MetricSummary, RunView
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The params, metrics and tags that an answer is to bring."""
+
+    params: frozenset[str]
+    metrics: frozenset[str]
+    tags: frozenset[str]
+
+    @staticmethod
+    def of(names: Sequence[str]) -> Columns:
+        """Of names such as params.lr. Raises InvalidRequest for any other kind."""
+        kinds: dict[str, set[str]] = {"params": set(), "metrics": set(), "tags": set()}
+        for name in names:
+            kind, _, key = name.partition(".")
+            if kind not in kinds or not key:
+                raise InvalidRequest(
+                    f"columns: {name[:64]!r} is none of params.KEY, metrics.KEY and tags.KEY",
+                    field="columns",
+                )
+            kinds[kind].add(key)
+        return Columns(**{kind: frozenset(keys) for kind, keys in kinds.items()})
+
+    def cut(self, run: RunView) -> RunView:
+        return replace(
+            run,
+            params={key: run.params[key] for key in self.params & run.params.keys()},
+            metrics={key: run.metrics[key] for key in self.metrics & run.metrics.keys()},
+            tags={key: run.tags[key] for key in self.tags & run.tags.keys()},
+        )
 
 
 def run_json(run: RunView, *, position: int, leases: Leases) -> dict[str, Any]:

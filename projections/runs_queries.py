@@ -21,6 +21,8 @@ from projections.read_models import (
     ViewType,
 )
 from projections.readers import Readers
+from projections.run_groups import GroupPage, GroupSearch
+from projections.run_groups_sqlite import find_groups
 from projections.runs_search import check_texts, find_runs
 from projections.runs_views import SQL, experiment_views, fitting, run_view, run_views
 from projections.search.limits import PAGE_ENTRIES_MAX
@@ -58,6 +60,17 @@ class SqliteRunsReadStore:
             count = fitting(connection, found.run_nos, entries_max=PAGE_ENTRIES_MAX)
             views = run_views(connection, found.run_nos[:count], search.live_run_ids)
             return Page(views, found.token_after(count), _position(connection))
+
+        return await self._readers.run(query)
+
+    async def group_runs(self, groups: GroupSearch) -> GroupPage:
+        """See run_groups.RunGroupStore."""
+        if groups.search.now_us == 0:
+            groups = replace(groups, search=replace(groups.search, now_us=self._clock_us()))
+
+        def query(connection: sqlite3.Connection) -> GroupPage:
+            found, runs, is_reduced = find_groups(connection, groups)
+            return GroupPage(found, runs, is_reduced, _position(connection))
 
         return await self._readers.run(query)
 

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from projections.read_models import RunSearch, ViewType
 from projections.search import ast
@@ -18,7 +18,7 @@ from projections.search.order_sqlite import after, order_list, select_list, tie_
 from projections.search.paging import Cursor, SortValue, decode_token, encode_token, fingerprint
 from projections.search.parser import parse_filter, parse_order
 from projections.search.plan_sqlite import Query, RunSelection, plan
-from projections.search.sql_text import TRUE, Sql, all_of
+from projections.search.sql_text import TRUE, Sql, all_of, join
 
 _LIFECYCLES = {
     ViewType.ACTIVE_ONLY: Sql(IS_ACTIVE),
@@ -26,6 +26,9 @@ _LIFECYCLES = {
     ViewType.ALL: TRUE,
 }
 
+
+# More runs than any store holds: a plan that is to yield them all.
+_ALL: Final = 2**40
 
 Row: TypeAlias = tuple[int, *tuple[SortValue, ...]]
 
@@ -79,6 +82,25 @@ def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
     rows = _rows(connection, queries, values, limit=search.max_results + 1)
     is_last = len(rows) <= search.max_results
     return FoundRuns(rows[: search.max_results], is_last, name, now_us)
+
+
+def matching_runs(connection: sqlite3.Connection, search: RunSearch) -> Sql:
+    """A SELECT of the numbers of all runs that match, in no order. Raises InvalidQuery."""
+    expression = parse_filter(search.filter, RUNS)
+    check_texts(search.experiment_ids, "experiment id")
+    entity = RunEntity(_key_ids(connection, expression, ()), search.now_us, search.live_run_ids)
+    selection = RunSelection(
+        ast.conjuncts(expression),
+        (),
+        tuple(dict.fromkeys(search.experiment_ids)),
+        _LIFECYCLES[search.view],
+        entity,
+    )
+    queries = plan(connection, selection, page=_ALL)
+    return join(
+        " UNION ALL ",
+        [Sql("SELECT r.run_no FROM ") + q.source + Sql(" WHERE ") + q.condition for q in queries],
+    )
 
 
 def check_page_size(max_results: int) -> None:

@@ -15,7 +15,7 @@ from ingest.routes.table import QueryParameter, Route
 from ingest.run_decisions import patch_run
 from ingest.schemas import KeysAnswer, PatchRun, RunAnswer, RunsAnswer, SearchRuns
 from ingest.state import EVENT_STORE, LEASES, READ_STORES, Leases
-from ingest.view_json import run_json
+from ingest.view_json import Columns, run_json
 from projections.past_runs import run_as_of
 from projections.read_models import KeyKind, KeySearch, Page, RunSearch, RunView, ViewType
 
@@ -28,11 +28,12 @@ _RUNS_INLINE: Final = 100
 async def search(request: web.Request) -> web.Response:
     command = await read_json(request, SearchRuns)
     await wait_for_position(request, command.min_position)
+    columns = None if command.columns is None else Columns.of(command.columns)
     page = await _search(request, command)
     leases = request.app[LEASES]
     if len(page.items) <= _RUNS_INLINE:
-        return _page_answer(page, leases)
-    return await asyncio.to_thread(_page_answer, page, leases)
+        return _page_answer(page, leases, columns)
+    return await asyncio.to_thread(_page_answer, page, leases, columns)
 
 
 async def _search(request: web.Request, command: SearchRuns) -> Page[RunView]:
@@ -57,9 +58,10 @@ async def _search(request: web.Request, command: SearchRuns) -> Page[RunView]:
     )
 
 
-def _page_answer(page: Page[RunView], leases: Leases) -> web.Response:
+def _page_answer(page: Page[RunView], leases: Leases, columns: Columns | None) -> web.Response:
+    runs = page.items if columns is None else [columns.cut(run) for run in page.items]
     answer: dict[str, Any] = {
-        "runs": [run_json(run, position=page.position, leases=leases) for run in page.items],
+        "runs": [run_json(run, position=page.position, leases=leases) for run in runs],
         "next_page_token": page.next_page_token,
         "position": page.position,
     }

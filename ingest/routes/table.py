@@ -37,3 +37,4 @@ class Route:
     # The body is bytes of any length; the handler reads it when and if it wants it.
     takes_bytes: bool = False
     is_open: bool = False  # answered without an API key
+    is_page: bool = False  # for people with browsers; no part of the API and its description
