@@ -31,7 +31,8 @@ of the writers' batches, and for every cutting of a writer's records into batche
 5. A run exists from the first event about it, whatever that is. Until its run.started
    arrives it is RUNNING, in the default experiment, and began with its earliest fact.
 6. Metric summaries are maxima, minima and counts: see `projections.metric_summaries`.
-7. Experiments: see `projections.experiment_rules`.
+7. Experiments, artifacts and inputs: see `projections.experiment_rules`, `artifact_rules`
+   and `input_rules`.
 
 Three things do tell the order of arrival, on purpose: positions, updated_us (when the
 server received the last event), and the numbers of runs and keys. Numbers are given in
@@ -45,8 +46,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from projections import run_rules
+from projections.artifact_rules import ARTIFACT_EVENTS, Artifacts
 from projections.columns import Columns, MetricFrame, OffsetEvent
 from projections.experiment_rules import EXPERIMENT_EVENTS, Experiments
+from projections.input_rules import RunInputs, say_input
 from projections.log import StoredBatch
 from projections.metric_summaries import MetricTable, summarised
 from projections.projection import DecodedBatch
@@ -60,7 +63,7 @@ from projections.runs_state import (
     Said,
     WriterState,
 )
-from tracker.events.types import EventType
+from tracker.events.types import Event, EventType
 
 # Between transactions, what was touched longest ago is let go beyond these numbers. An
 # entry is a run, a param, a tag or a metric: 100 to 300 bytes each, so 30 MB at most
@@ -69,6 +72,7 @@ ENTRIES_CACHED_MAX: Final = 100_000
 WRITERS_CACHED_MAX: Final = 20_000
 KEYS_CACHED_MAX: Final = 100_000
 EXPERIMENTS_CACHED_MAX: Final = 10_000
+ARTIFACTS_CACHED_MAX: Final = 100_000
 
 _Frames = dict[tuple[str, tuple[str, ...]], list[MetricFrame]]
 
@@ -89,6 +93,7 @@ class RunsFold:
         self._writers: OrderedDict[str, WriterState] = OrderedDict()
         self._keys: dict[str, int] = {}
         self._experiments = Experiments(loader)
+        self._artifacts = Artifacts(loader)
         self._changes = Changes()
         self.skipped = skipped
 
@@ -115,6 +120,8 @@ class RunsFold:
             entry.changed_tags.clear()
             if entry.metrics is not None:
                 entry.metrics.changed.clear()
+            if entry.inputs is not None:
+                entry.inputs.changed.clear()
         size = sum(map(len, self._runs.values()))
         while size > ENTRIES_CACHED_MAX:
             size -= len(self._runs.popitem(last=False)[1])
@@ -124,6 +131,8 @@ class RunsFold:
             self._keys.clear()
         if len(self._experiments) > EXPERIMENTS_CACHED_MAX:
             self._experiments = Experiments(self._loader)
+        if len(self._artifacts) > ARTIFACTS_CACHED_MAX:
+            self._artifacts = Artifacts(self._loader)
 
     def _fold_batch(self, batch: StoredBatch, columns: Columns, frames: _Frames) -> None:
         entry = self._entry(batch) if batch.run_id else None
@@ -149,6 +158,9 @@ class RunsFold:
         if event.type in EXPERIMENT_EVENTS:
             self._experiments.apply(event, order_us, position, self._changes)
             return
+        if event.type in ARTIFACT_EVENTS:
+            self._say_artifact(event, order_us, entry)
+            return
         if entry is None:
             self.skipped[event.type] += 1
             return
@@ -167,9 +179,18 @@ class RunsFold:
             self._say_tags(entry, event.data.get("tags") or {}, order_us)
         elif event.type == "tag.deleted":
             self._say_tags(entry, {event.data["key"]: None}, order_us)
+        elif event.type == "input.logged":
+            say_input(self._inputs(entry), event.data, order_us)
         elif event.type in run_rules.RULES:
             run_rules.RULES[event.type](entry.run, event, order_us, writer)
         else:
+            self.skipped[event.type] += 1
+
+    def _say_artifact(self, event: Event, order_us: int, entry: RunEntry | None) -> None:
+        run_id = "" if entry is None else entry.run.run_id
+        if entry is not None and not entry.run.is_born:
+            run_rules.see_time(entry.run, event.time_us)
+        if not self._artifacts.apply(event, order_us, run_id, self._changes.artifacts):
             self.skipped[event.type] += 1
 
     def _say_tags(self, entry: RunEntry, tags: Mapping[str, str | None], order_us: int) -> None:
@@ -237,6 +258,11 @@ class RunsFold:
         if entry.details is None:
             entry.details = self._loader.details(entry.run.run_no)
         return entry.details
+
+    def _inputs(self, entry: RunEntry) -> RunInputs:
+        if entry.inputs is None:
+            entry.inputs = self._loader.inputs(entry.run.run_no)
+        return entry.inputs
 
     def _metrics(self, entry: RunEntry) -> MetricTable:
         if entry.metrics is None:

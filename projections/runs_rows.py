@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from projections import metric_summaries as summaries
+from projections.artifact_rules import Artifact, Folder
+from projections.input_rules import InputFacts, InputState, RunInputs, input_rows, input_tag_rows
 from projections.metric_summaries import MetricTable
 from projections.runs_state import (
     ExperimentState,
@@ -91,6 +93,22 @@ class SqliteRunsLoader:
     def key_id(self, key: str) -> int | None:
         row = self._one("key_id", key)
         return None if row is None else int(row[0])
+
+    def inputs(self, run_no: int) -> RunInputs:
+        found = RunInputs()
+        for name, digest, *facts in self._all("inputs", run_no):
+            found.inputs[name, digest] = InputState(InputFacts(*facts))
+        for name, digest, key, order_us, value in self._all("input_tags", run_no):
+            found.inputs[name, digest].tags[key] = (order_us, value)
+        return found
+
+    def artifact(self, owner: str, path: str) -> Artifact | None:
+        row = self._connection.execute(SQL["artifact"], (owner, path)).fetchone()
+        return None if row is None else Artifact(*row)
+
+    def artifact_folder(self, owner: str, path: str) -> Folder | None:
+        row = self._connection.execute(SQL["artifact_folder"], (owner, path)).fetchone()
+        return None if row is None else Folder(*row)
 
     def _one(self, statement: str, argument: object) -> Row | None:
         row: Row | None = self._connection.execute(SQL[statement], (argument,)).fetchone()
@@ -197,6 +215,14 @@ def tag_rows(entry: RunEntry) -> Iterator[Row]:
     for key_id in sorted(entry.changed_tags):
         order_us, value = _details(entry).tags[key_id]
         yield (entry.run.run_no, key_id, value, order_us)
+
+
+def run_input_rows(entry: RunEntry) -> Iterator[Row]:
+    return iter(()) if entry.inputs is None else input_rows(entry.run.run_no, entry.inputs)
+
+
+def run_input_tag_rows(entry: RunEntry) -> Iterator[Row]:
+    return iter(()) if entry.inputs is None else input_tag_rows(entry.run.run_no, entry.inputs)
 
 
 def metric_rows(entry: RunEntry) -> Iterator[Row]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from projections.artifact_rules import Artifact, ArtifactChanges, Folder
+from projections.input_rules import RunInputs
 from projections.metric_summaries import MetricTable
 from tracker.events.ids import DEFAULT_EXPERIMENT_ID
 from tracker.events.limits import INT64_MAX, INT64_MIN
@@ -145,18 +147,20 @@ class RunDetails:
 
 @dataclass(slots=True)
 class RunEntry:
-    """A run in memory. `details` and `metrics` are None until they are needed."""
+    """A run in memory. Details, metrics and inputs are None until they are needed."""
 
     run: RunState
     details: RunDetails | None
     metrics: MetricTable | None
+    inputs: RunInputs | None = None
     changed_params: set[int] = field(default_factory=set)
     changed_conflicts: set[int] = field(default_factory=set)
     changed_tags: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
         details = 0 if self.details is None else len(self.details)
-        return 1 + details + (0 if self.metrics is None else len(self.metrics))
+        inputs = 0 if self.inputs is None else len(self.inputs)
+        return 1 + details + inputs + (0 if self.metrics is None else len(self.metrics))
 
 
 class RunsLoader(Protocol):
@@ -178,6 +182,12 @@ class RunsLoader(Protocol):
 
     def key_id(self, key: str) -> int | None: ...
 
+    def inputs(self, run_no: int) -> RunInputs: ...
+
+    def artifact(self, owner: str, path: str) -> Artifact | None: ...
+
+    def artifact_folder(self, owner: str, path: str) -> Folder | None: ...
+
 
 @dataclass(slots=True)
 class Changes:
@@ -188,3 +198,4 @@ class Changes:
     experiments: dict[str, ExperimentState] = field(default_factory=dict)
     experiment_tags: set[tuple[str, str]] = field(default_factory=set)
     keys: dict[str, int] = field(default_factory=dict)  # new ones only
+    artifacts: ArtifactChanges = field(default_factory=ArtifactChanges)

@@ -10,11 +10,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 from projections import runs_rows as rows
 from projections import sql
+from projections.artifact_rules import ArtifactChanges, file_row, folder_row
 from projections.experiment_rules import DEFAULT_EXPERIMENT
 from projections.projection import CheckpointMoved, DecodedBatch, ProjectionStoreFailed
 from projections.runs_fold import RunsFold
@@ -22,7 +24,7 @@ from projections.runs_rows import SQL, SqliteRunsLoader
 from projections.runs_state import Changes
 from projections.sqlite import is_about_the_store, open_for_writing, table_hashes
 
-RUNS_VERSION: Final = 1
+RUNS_VERSION: Final = 2
 """Raised with every change of schema or fold: then the projection is built anew."""
 
 # What errors of a live projection leave behind; a rebuild has none of it.
@@ -130,6 +132,21 @@ def put_changes(connection: sqlite3.Connection, changes: Changes) -> None:
     put(SQL["put_conflict"], chain.from_iterable(map(rows.conflict_rows, entries)))
     put(SQL["put_tag"], chain.from_iterable(map(rows.tag_rows, entries)))
     put(SQL["put_metric"], chain.from_iterable(map(rows.metric_rows, entries)))
+    put(SQL["put_input"], chain.from_iterable(map(rows.run_input_rows, entries)))
+    put(SQL["put_input_tag"], chain.from_iterable(map(rows.run_input_tag_rows, entries)))
+    _put_artifacts(connection, changes.artifacts)
+
+
+def _put_artifacts(connection: sqlite3.Connection, changes: ArtifactChanges) -> None:
+    put = connection.executemany
+    put(
+        SQL["put_artifact"],
+        [file_row(*item) for item in sorted(changes.files.items(), key=itemgetter(0))],
+    )
+    folders = sorted(changes.folders.items(), key=itemgetter(0))
+    put(SQL["put_artifact_folder"], [folder_row(*item) for item in folders if item[1].files])
+    gone = [place for place, folder in folders if not folder.files]
+    put(SQL["remove_artifact_folder"], gone)
 
 
 def _put_experiment_tags(connection: sqlite3.Connection, changes: Changes) -> None:

@@ -143,6 +143,62 @@ CREATE TABLE run_metric (
 ) WITHOUT ROWID;
 CREATE INDEX run_metric_last ON run_metric (key_id, last_value, run_no);
 
+-- A dataset that the run read: what it is, never its bytes.
+CREATE TABLE run_input (
+    run_no INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    order_us INTEGER NOT NULL,
+    source_type TEXT NOT NULL,
+    source TEXT NOT NULL,
+    schema TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    PRIMARY KEY (run_no, name, digest)
+) WITHOUT ROWID;
+CREATE INDEX run_input_name ON run_input (name, run_no);
+CREATE INDEX run_input_digest ON run_input (digest, run_no);
+
+CREATE TABLE run_input_tag (
+    run_no INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    order_us INTEGER NOT NULL,
+    PRIMARY KEY (run_no, name, digest, key)
+) WITHOUT ROWID;
+CREATE INDEX run_input_tag_value ON run_input_tag (key, substr(value, 1, 128), run_no);
+
+-- A file in the tree of a run or of a logged model; its bytes are a blob of the artifact store
+-- (digest), or stay where they are (uri).
+CREATE TABLE artifact (
+    owner TEXT NOT NULL,                    -- a run id or a model id
+    path TEXT NOT NULL,
+    folder TEXT NOT NULL,                   -- the path without its last part; '' at the top
+    digest TEXT,
+    size INTEGER,                           -- NULL: nobody said it (references)
+    media_type TEXT,
+    uri TEXT,
+    etag TEXT,
+    time_us INTEGER NOT NULL,               -- when it was logged
+    order_us INTEGER NOT NULL,
+    is_deleted INTEGER NOT NULL,            -- 1: kept to order late writes, without content
+    PRIMARY KEY (owner, path)
+) WITHOUT ROWID;
+CREATE INDEX artifact_in_folder ON artifact (owner, folder, path) WHERE is_deleted = 0;
+CREATE INDEX artifact_digest ON artifact (digest) WHERE digest IS NOT NULL;
+
+-- What lies below a folder, at any depth; '' is the whole tree. A folder without files is none.
+CREATE TABLE artifact_folder (
+    owner TEXT NOT NULL,
+    path TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    files INTEGER NOT NULL,
+    size INTEGER NOT NULL,                  -- bytes, as far as they are known
+    PRIMARY KEY (owner, path)
+) WITHOUT ROWID;
+CREATE INDEX artifact_folder_parent ON artifact_folder (owner, parent, path);
+
 CREATE TABLE dead_letter (
     position INTEGER NOT NULL,
     run_id TEXT NOT NULL,

@@ -110,6 +110,41 @@ INSERT OR REPLACE INTO run_metric (
     min_value, min_step, max_value, max_step, count, nan_count
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: inputs
+SELECT name, digest, order_us, source_type, source, schema, profile
+FROM run_input WHERE run_no = ?;
+
+-- name: put_input
+INSERT OR REPLACE INTO run_input (
+    run_no, name, digest, order_us, source_type, source, schema, profile
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: input_tags
+SELECT name, digest, key, order_us, value FROM run_input_tag WHERE run_no = ?;
+
+-- name: put_input_tag
+INSERT OR REPLACE INTO run_input_tag (run_no, name, digest, key, value, order_us)
+VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: artifact
+SELECT order_us, digest, uri, etag, size, media_type, time_us
+FROM artifact WHERE owner = ? AND path = ?;
+
+-- name: put_artifact
+INSERT OR REPLACE INTO artifact (
+    owner, path, folder, digest, size, media_type, uri, etag, time_us, order_us, is_deleted
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: artifact_folder
+SELECT files, size FROM artifact_folder WHERE owner = ? AND path = ?;
+
+-- name: put_artifact_folder
+INSERT OR REPLACE INTO artifact_folder (owner, path, parent, files, size)
+VALUES (?, ?, ?, ?, ?);
+
+-- name: remove_artifact_folder
+DELETE FROM artifact_folder WHERE owner = ? AND path = ?;
+
 -- name: insert_dead_letter
 INSERT OR IGNORE INTO dead_letter (position, run_id, reason) VALUES (?, ?, ?);
 

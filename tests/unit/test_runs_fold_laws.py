@@ -60,6 +60,24 @@ def experiment(type: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy
     )  # fmt: skip
 
 
+paths = st.sampled_from(["a", "a/b", "a/c/d", "e/ü.txt", "e/f"])
+
+
+def artifact_facts(**owner: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
+    kept = facts(
+        "artifact.logged",
+        path=paths,
+        digest=st.sampled_from(["0" * 64, "f" * 64]),
+        size=st.integers(0, 3),
+        _media_type=texts,
+        **owner,
+    )
+    reference = facts(
+        "artifact.logged", path=paths, uri=st.just("s3://b/k"), _etag=texts, _size=times, **owner
+    )
+    return st.one_of(kept, reference, facts("artifact.deleted", path=paths, **owner))
+
+
 run_records = st.one_of(
     st.builds(
         Metrics,
@@ -96,6 +114,15 @@ run_records = st.one_of(
     facts("tag.deleted", key=keys),
     facts("events.dropped", reason=st.just("full"), count=st.integers(0, 9)),
     facts("something.new", _x=texts),
+    st.one_of(artifact_facts(), artifact_facts(_model_id=st.sampled_from(["m-1", "m-2"]))),
+    facts(
+        "input.logged",
+        name=keys,
+        digest=st.sampled_from(["d1", "d2"]),
+        _source=texts,
+        _profile=texts,
+        _tags=maps,
+    ),
 )
 experiment_records = st.one_of(
     experiment("experiment.created", artifact_location=texts, tags=maps),
@@ -142,7 +169,7 @@ def test_transactions_and_forgetting_do_not_change_a_single_row(
     at_once = hashes_of([batches])
     in_pieces = hashes_of(in_transactions(batches, other_seed))
     with pytest.MonkeyPatch.context() as patch:
-        for limit in ("ENTRIES", "WRITERS", "KEYS", "EXPERIMENTS"):
+        for limit in ("ENTRIES", "WRITERS", "KEYS", "EXPERIMENTS", "ARTIFACTS"):
             patch.setattr(runs_fold, f"{limit}_CACHED_MAX", 0)
         loaded_anew = hashes_of(in_transactions(batches, other_seed))
 
