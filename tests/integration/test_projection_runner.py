@@ -20,7 +20,7 @@ from projections.builds import Builds
 from projections.findings import VerifyReport
 from projections.kinds import KINDS
 from projections.projection import DecodedBatch, ProjectionStoreFailed
-from projections.runs_store import RunsProjection
+from projections.runs_store import RUNS_VERSION, RunsProjection
 from tests.support.logs import Metrics, Record, batch_to_append, event
 
 NOBODY: frozenset[str] = frozenset()
@@ -270,7 +270,7 @@ async def test_an_older_version_serves_until_its_rebuild_has_caught_up(
     assert await server.tag("n") == "new"
     current = server.builds.current("runs")
     assert current is not None
-    assert (current.version, current.path.name) == (2, "runs-2.sqlite")
+    assert (current.version, current.path.name) == (RUNS_VERSION + 1, "runs-2.sqlite")
 
 
 async def test_leftovers_of_crashed_builds_are_removed_at_the_start(server: Server) -> None:
