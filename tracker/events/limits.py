@@ -52,6 +52,12 @@ ARTIFACT_PART_BYTES: Final = 16 * 1024 * 1024
 ARTIFACT_PARTS_MAX: Final = 10_000
 ARTIFACT_BYTES_MAX: Final = ARTIFACT_PART_BYTES * ARTIFACT_PARTS_MAX
 
+# Small files in one request, so that one sync of the disk serves them all: the body is held
+# in memory once, and answering for thousands takes less than a second.
+BLOB_BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+BLOB_BATCH_BLOBS_MAX: Final = 4_096
+BLOB_BATCH_BLOB_BYTES_MAX: Final = 1024 * 1024
+
 # A path in a run's tree of artifacts; a part of it is a file's name, 255 bytes on every system.
 ARTIFACT_PATH_CHARACTERS_MAX: Final = 1024
 ARTIFACT_NAME_BYTES_MAX: Final = 255
