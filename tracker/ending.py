@@ -50,7 +50,12 @@ def take_down(
 def _close(run: Run, outcome: Outcome) -> _Closing | None:
     was_owner = run.is_owner
     run.mark_ended(outcome)
-    fact = {"status": outcome.status, "reason": outcome.reason, "detail": outcome.detail}
+    fact = {
+        "status": outcome.status,
+        "end_time_us": outcome.end_time_us,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+    }
     kind = EventType.RUN_ENDED if was_owner else None
     writer = run.recording.close_with(kind, given(fact))
     return None if writer is None else _Closing(run, writer, was_owner)

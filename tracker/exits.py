@@ -35,14 +35,19 @@ class EndRuns(Protocol):
 
 
 class Outcome:
-    """What is known about why the process is leaving."""
+    """How a run ends, and what is known about why. `end_time_us`: when, if not now."""
 
     def __init__(
-        self, status: RunStatus, reason: str | None = None, detail: str | None = None
+        self,
+        status: RunStatus,
+        reason: str | None = None,
+        detail: str | None = None,
+        end_time_us: int | None = None,
     ) -> None:
         self.status = status
         self.reason = reason
         self.detail = detail
+        self.end_time_us = end_time_us
 
 
 def outcome_of(error: BaseException | None) -> Outcome:

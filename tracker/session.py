@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tracker import config, delivery, ending, joining, starting, tag_names
@@ -23,7 +23,7 @@ from tracker.exits import Exits, Outcome
 from tracker.hosting import Hosting
 from tracker.recording import Recording, Writer
 from tracker.run import Run
-from tracker.starting import Asked, given
+from tracker.starting import Asked, EndRun, FlushRuns, given
 from tracker.unseen import UnseenWrites
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Session:
         self._hosting = Hosting(self._is_recording)
         self._patience = Patience()
         self._joined: OrderedDict[str, Run] = OrderedDict()
+        self._apart: dict[str, Run] = {}  # neither active nor joined by a log call
         self._settings: ClientSettings | None = None
         self._unseen = UnseenWrites()
         self._lock = threading.RLock()
@@ -80,6 +81,18 @@ class Session:
             config.forget(config.RUN_ID)
         self.active.push(run)
         self._hand_down()
+        return run
+
+    def open_apart(self, make: Callable[[ClientSettings, EndRun, FlushRuns], Run]) -> Run:
+        """A run outside of the stack of active ones; shipped, forked and ended as those are."""
+        settings = config.client_settings()
+        self._settings = settings
+        run = make(settings, self.end, self.flush)
+        self._watch()
+        plan = run.recording.plan
+        self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
+        with self._lock:
+            self._apart[run.run_id] = run
         return run
 
     def _tell_whether_dirty(self, run: Run) -> None:
@@ -156,6 +169,7 @@ class Session:
             self.active.pop(run)
             with self._lock:
                 self._joined.pop(run.run_id, None)
+                self._apart.pop(run.run_id, None)
         self._hand_down()
 
     # -- what has been recorded ---------------------------------------------------------
@@ -169,10 +183,12 @@ class Session:
             timeout_s = self._known_settings().exit_wait_s
         return delivery.wait_until_acked(writers, timeout_s=timeout_s)
 
-    def record_workspace_fact(self, kind: EventType, data: Mapping[str, Any]) -> None:
-        """Spool a fact that belongs to no run."""
+    def record_workspace_fact(
+        self, kind: EventType, data: Mapping[str, Any], *, uri: str | None = None
+    ) -> None:
+        """Spool a fact that belongs to no run, for `uri` or for the destination."""
         settings = config.client_settings()
-        plan = starting.plan_of("", settings, binding=Binding(), mode=settings.mode)
+        plan = starting.plan_of("", settings, binding=Binding(), mode=settings.mode, uri=uri)
         recording = Recording(plan, is_owner=False)
         recording.open_with(kind, data)
         writer = recording.close_with(None, {})
@@ -203,7 +219,7 @@ class Session:
 
     def _runs(self) -> list[Run]:
         with self._lock:
-            return [*self.active.all(), *self._joined.values()]
+            return [*self.active.all(), *self._joined.values(), *self._apart.values()]
 
     def _writers(self, runs: Sequence[Run]) -> list[Writer]:
         found = [run.recording.writer for run in runs]
@@ -227,7 +243,8 @@ class Session:
         self._unseen = UnseenWrites()
         config.take_over_in_child()
         self._exits.leave_to_parent()
-        for run in [*self.active.keep_in_child(), *self._joined.values()]:
+        kept = self.active.keep_in_child()
+        for run in [*kept, *self._joined.values(), *self._apart.values()]:
             run.leave_to_parent()
 
     def _hand_down(self) -> None:

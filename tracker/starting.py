@@ -87,12 +87,19 @@ def start(
     return run
 
 
-def joined_run(run_id: str, settings: ClientSettings, *, end: EndRun, flush: FlushRuns) -> Run:
-    """A handle for a run that somebody else owns; its writer opens with the first record."""
+def joined_run(
+    run_id: str, settings: ClientSettings, *, end: EndRun, flush: FlushRuns, uri: str | None = None
+) -> Run:
+    """A handle for a run that somebody else owns; its writer opens with the first record.
+
+    `uri`: where its records go, if not to the process's destination.
+    """
     if not isinstance(run_id, str) or not is_run_id(run_id):
         raise InvalidEvent(f"run_id {run_id!r} is no run id")
     binding = Binding()
-    plan = plan_of(run_id, settings, binding=binding, mode=settings.mode, rank=config.rank())
+    plan = plan_of(
+        run_id, settings, binding=binding, mode=settings.mode, rank=config.rank(), uri=uri
+    )
     return Run(
         recording=Recording(plan, is_owner=False),
         name=run_id,
@@ -114,13 +121,14 @@ def plan_of(
     mode: Mode,
     run_name: str | None = None,
     rank: int | None = None,
+    uri: str | None = None,
 ) -> Plan:
     return Plan(
         run_id=run_id,
         spool_dir=settings.spool_dir,
         workspace=settings.workspace,
         mode=mode,
-        uri=destination().uri,
+        uri=destination().uri if uri is None else uri,
         durability=settings.durability,
         experiment_name=binding.name,
         experiment_id=binding.experiment_id,
