@@ -23,6 +23,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 from zlib import crc32
 
@@ -30,7 +31,7 @@ from ingest.counters import ServerCounters
 from ingest.errors import Busy, ShuttingDown
 from ingest.event_stores.base import AppendOutcome, BatchToAppend, EventStore
 from ingest.liveness import LeaseBook
-from ingest.mlflow.metric_points import MetricBatch
+from ingest.mlflow.metric_points import MetricBatch, Rows
 from tracker.events import wire
 from tracker.events.types import Event, validate
 
@@ -187,51 +188,49 @@ def _taken(waiting: list[_Request]) -> list[_Request]:
 def _frames(batches: Sequence[MetricBatch]) -> tuple[list[list[Any]], int, int]:
     """(frames, records, points). Records of the same keys share a frame."""
     offset = points = 0
-    offsets: dict[tuple[str, ...], list[int]] = {}
-    steps: dict[tuple[str, ...], array[int]] = {}
-    times: dict[tuple[str, ...], array[int]] = {}
-    values: dict[tuple[str, ...], list[array[float]]] = {}
+    groups: dict[tuple[str, ...], tuple[list[range], list[Rows]]] = {}
     events: list[Event] = []
     event_offsets: list[int] = []
     for batch in batches:
         points += batch.points
         for rows in batch.rows:
-            keys, n = rows.keys, len(rows.steps)
-            if keys not in offsets:
-                offsets[keys], steps[keys], times[keys] = [], array("q"), array("q")
-                values[keys] = [array("d") for _ in keys]
-            offsets[keys].extend(range(offset, offset + n))
-            steps[keys].extend(rows.steps)
-            times[keys].extend(rows.times_us)
-            for column, more in zip(values[keys], rows.values, strict=True):
-                column.extend(more)
-            offset += n
+            places, group = groups.setdefault(rows.keys, ([], []))
+            places.append(range(offset, offset + len(rows.steps)))
+            group.append(rows)
+            offset += len(rows.steps)
         event_offsets.extend(range(offset, offset + len(batch.events)))
         events.extend(batch.events)
         offset += len(batch.events)
-    frames = [
-        wire.metrics_frame(
-            offsets=offsets[keys],
-            keys=keys,
-            steps=steps[keys],
-            times=times[keys],
-            values=values[keys],
-        )
-        for keys in offsets
-    ]
+    frames = [_frame(keys, *group) for keys, group in groups.items()]
     if events:
         frames.append(wire.events_frame(offsets=event_offsets, events=events))
     return frames, offset, points
+
+
+def _frame(keys: tuple[str, ...], places: Sequence[range], group: Sequence[Rows]) -> list[Any]:
+    first = group[0]
+    steps, times, values = first.steps, first.times_us, first.values
+    if len(group) > 1:
+        steps = _joined("q", [rows.steps for rows in group])
+        times = _joined("q", [rows.times_us for rows in group])
+        columns = zip(*[rows.values for rows in group], strict=True)
+        values = [_joined("d", column) for column in columns]
+    return wire.metrics_frame(
+        offsets=[*chain.from_iterable(places)], keys=keys, steps=steps, times=times, values=values
+    )
+
+
+def _joined(typecode: str, parts: Sequence[array[Any]]) -> array[Any]:
+    return array(typecode, b"".join([part.tobytes() for part in parts]))
 
 
 def _digest(batch: MetricBatch) -> bytes:
     found = hashlib.blake2b(digest_size=16)
     for rows in batch.rows:
         found.update(repr((rows.keys, len(rows.steps))).encode())
-        found.update(array("q", rows.steps).tobytes())
-        found.update(array("q", rows.times_us).tobytes())
-        for column in rows.values:
-            found.update(array("d", column).tobytes())
+        found.update(rows.steps)
+        found.update(rows.times_us)
+        found.update(b"".join([column.tobytes() for column in rows.values]))
     for event in batch.events:
         found.update(repr(event).encode())
     return found.digest()

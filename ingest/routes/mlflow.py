@@ -10,8 +10,16 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final
 
-from ingest.mlflow import batches, experiments, histories, runs, unsupported
-from ingest.mlflow.table import Endpoint
+from ingest.mlflow import (
+    batches,
+    experiments,
+    histories,
+    inputs,
+    runs,
+    server_info,
+    unsupported,
+)
+from ingest.mlflow.table import PREFIXES_V3, Endpoint
 from ingest.routes.table import Route
 
 _ENDPOINTS: Final = (
@@ -33,6 +41,10 @@ _ENDPOINTS: Final = (
     Endpoint("POST", "/mlflow/runs/log-metric", batches.log_metric),
     Endpoint("POST", "/mlflow/runs/log-parameter", batches.log_param),
     Endpoint("POST", "/mlflow/runs/set-tag", batches.set_tag),
+    Endpoint("POST", "/mlflow/runs/log-inputs", inputs.log_inputs),
+    Endpoint("POST", "/mlflow/runs/outputs", inputs.log_outputs),
+    Endpoint("POST", "/mlflow/runs/log-model", inputs.log_model),
+    Endpoint("GET", "/mlflow/server-info", server_info.server_info, PREFIXES_V3),
     Endpoint("GET", "/mlflow/metrics/get-history", histories.get_history),
     Endpoint("GET", "/mlflow/metrics/get-history-bulk", histories.get_history_bulk),
     Endpoint(
