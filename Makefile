@@ -36,7 +36,20 @@ $(VENV)/.dev-ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 demo: $(VENV)/.demo-ready
 	@$(BIN)/tracker demo $(DEMO_ARGS)
 
-test: $(VENV)/.dev-ready
+# MLflow's clients run in environments of their own: its pins are not ours.
+$(VENV)-mlflow/.ready: tests/mlflow/requirements.txt
+	@echo "-> installing the newest MLflow into $(VENV)-mlflow (a minute or two)"
+	@$(PYTHON) -m venv $(VENV)-mlflow
+	@$(VENV)-mlflow/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+$(VENV)-mlflow-old/.ready: tests/mlflow/requirements-old.txt
+	@echo "-> installing an older MLflow into $(VENV)-mlflow-old (a minute)"
+	@$(PYTHON) -m venv $(VENV)-mlflow-old
+	@$(VENV)-mlflow-old/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+test: $(VENV)/.dev-ready $(VENV)-mlflow/.ready $(VENV)-mlflow-old/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.dev-ready
@@ -64,4 +77,4 @@ bench-incumbents: $(VENV)/.dev-ready $(VENV)-incumbents/.ready
 	$(BIN)/python -m benchmarks.incumbents $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-incumbents build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-incumbents $(VENV)-mlflow $(VENV)-mlflow-old build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

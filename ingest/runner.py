@@ -3,13 +3,17 @@ is unpacked behind our limits."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from ingest.append_connection import AppendConnection, AppendServices
 from ingest.components import APPEND_PIPELINE, CLOSING, COUNTERS, GATE, SETTINGS
+
+
+# MLflow's clients put up to 100 run ids, each of up to 256 characters, into one query.
+REQUEST_LINE_BYTES_MAX: Final = 64 * 1024
 
 
 class _Server(web.Server):
@@ -24,7 +28,11 @@ class _Server(web.Server):
 class TrackerRunner(web.AppRunner):
     def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
         super().__init__(
-            app, shutdown_timeout=shutdown_timeout, access_log=None, auto_decompress=False
+            app,
+            shutdown_timeout=shutdown_timeout,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=REQUEST_LINE_BYTES_MAX,
         )
 
     async def _make_server(self) -> web.Server:

@@ -323,7 +323,7 @@ async def test_a_wrong_method_says_which_are_right(server: TestServer) -> None:
         b"GET /health HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n",
         b"POST /api/v1/append HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /api/v1/append HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n",
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
         b"POST /api/v1/append HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
     ],
