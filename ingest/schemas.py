@@ -177,6 +177,18 @@ class RunWriterAnswer(Answer):
     about: dict[str, Any]
 
 
+class InputAnswer(Answer):
+    """A dataset that the run read; its context is the tag mlflow.data.context."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema_: str = Field(alias="schema")  # the bare name is a method of every model
+    profile: str
+    tags: dict[str, str]
+
+
 class RunAnswer(Answer):
     run_id: str
     name: str
@@ -196,6 +208,7 @@ class RunAnswer(Answer):
     tags: dict[str, str]
     metrics: dict[str, MetricAnswer]
     conflicts: list[ParamConflictAnswer]
+    inputs: list[InputAnswer]
     writers: list[RunWriterAnswer]
     position: int
 

@@ -71,6 +71,18 @@ def run_json(run: RunView, *, position: int, leases: Leases) -> dict[str, Any]:
             {"key": conflict.key, "value": conflict.value, "writer_id": conflict.writer_id}
             for conflict in run.conflicts
         ],
+        "inputs": [
+            {
+                "name": given.name,
+                "digest": given.digest,
+                "source_type": given.source_type,
+                "source": given.source,
+                "schema": given.schema,
+                "profile": given.profile,
+                "tags": given.tags,
+            }
+            for given in run.inputs
+        ],
         "writers": [
             {
                 "writer_id": writer.writer_id,

@@ -67,6 +67,52 @@ class WriterView:
 
 
 @dataclass(frozen=True, slots=True)
+class InputView:
+    """A dataset that a run read. Texts that nobody gave are empty."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str
+    profile: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactView:
+    """A file or a folder of a tree.
+
+    A folder has `files` and the sum of their known sizes. A file is a blob (digest) or a
+    reference (uri). `is_deleted`: nothing is there; its order tells a later decision what to
+    come after.
+    """
+
+    path: str
+    is_folder: bool
+    size: int | None
+    files: int | None = None
+    media_type: str | None = None
+    digest: str | None = None
+    uri: str | None = None
+    etag: str | None = None
+    time_us: int | None = None
+    order_us: int = 0
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactListing:
+    """One page of what lies in a folder ('' is the tree); recursive: all files below it."""
+
+    owner: str  # a run id or a model id
+    folder: str = ""
+    is_recursive: bool = False
+    max_results: int = 1000
+    page_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     run_id: str
     name: str
@@ -86,6 +132,7 @@ class RunView:
     tags: Mapping[str, str]
     metrics: Mapping[str, MetricSummary]
     conflicts: Sequence[ParamConflict] = ()
+    inputs: Sequence[InputView] = ()
     writers: Sequence[WriterView] = ()  # filled by get_run, not by searches
     # Filled by get_run: who ends the run by dying, and the clock that decides between facts
     # (the greatest of the run's; a decision about it takes a later one).
@@ -186,6 +233,18 @@ class RunsReadStore(Protocol):
 
     async def keys(self, search: KeySearch) -> KeyPage:
         """The keys that runs have, in order of key; for completion."""
+        ...
+
+    async def list_artifacts(self, listing: ArtifactListing) -> Page[ArtifactView]:
+        """Entries in order of path (by code point); what is not there lists nothing."""
+        ...
+
+    async def get_artifact(self, owner: str, path: str) -> ArtifactView | None:
+        """The file at `path`, deleted ones included; None when none was ever there."""
+        ...
+
+    async def get_artifact_folder(self, owner: str, path: str) -> ArtifactView | None:
+        """The folder at `path` ('' is the tree); None when no file lies below it."""
         ...
 
 

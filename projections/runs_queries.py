@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from projections.artifact_queries import get_artifact, get_artifact_folder, list_artifacts
 from projections.experiments_search import find_experiments
 from projections.key_search import find_keys
 from projections.read_models import (
+    ArtifactListing,
+    ArtifactView,
     ExperimentView,
     KeyPage,
     KeySearch,
@@ -124,6 +127,18 @@ class SqliteRunsReadStore:
             return KeyPage(keys, is_reduced, _position(connection))
 
         return await self._readers.run(query)
+
+    async def list_artifacts(self, listing: ArtifactListing) -> Page[ArtifactView]:
+        check_texts([listing.owner, listing.folder], "owner or folder")
+        return await self._readers.run(lambda c: list_artifacts(c, listing))
+
+    async def get_artifact(self, owner: str, path: str) -> ArtifactView | None:
+        check_texts([owner, path], "owner or path")
+        return await self._readers.run(lambda c: get_artifact(c, owner, path))
+
+    async def get_artifact_folder(self, owner: str, path: str) -> ArtifactView | None:
+        check_texts([owner, path], "owner or path")
+        return await self._readers.run(lambda c: get_artifact_folder(c, owner, path))
 
     async def aclose(self) -> None:
         """Close when the queries under way have ended."""

@@ -14,6 +14,7 @@ import orjson
 
 from projections.read_models import (
     ExperimentView,
+    InputView,
     Liveness,
     MetricSummary,
     ParamConflict,
@@ -47,6 +48,7 @@ def run_views(
     conflicts: defaultdict[int, list[ParamConflict]] = defaultdict(list)
     for run_no, *conflict in connection.execute(SQL["conflicts"], asked):
         conflicts[run_no].append(ParamConflict(*conflict))
+    inputs = _inputs(connection, asked)
     views = []
     for row in connection.execute(SQL["runs"], asked):
         (run_no, run_id, name, experiment_id, user_id, status, is_deleted, *rest) = row
@@ -71,6 +73,7 @@ def run_views(
                 tags=tags.get(run_no, {}),
                 metrics=metrics.get(run_no, {}),
                 conflicts=tuple(conflicts.get(run_no, ())),
+                inputs=tuple(inputs.get(run_no, ())),
             )
         )
     return views
@@ -140,6 +143,18 @@ def _texts(
     return {
         run_no: orjson.loads(texts) for run_no, texts in connection.execute(SQL[statement], asked)
     }
+
+
+def _inputs(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[int, list[InputView]]:
+    tags: defaultdict[tuple[int, str, str], dict[str, str]] = defaultdict(dict)
+    for run_no, name, digest, key, value in connection.execute(SQL["input_tags"], asked):
+        tags[run_no, name, digest][key] = value
+    inputs: defaultdict[int, list[InputView]] = defaultdict(list)
+    for row in connection.execute(SQL["inputs"], asked):
+        run_no, name, digest, source_type, source, schema, profile = row
+        said = tags.get((run_no, name, digest), {})
+        inputs[run_no].append(InputView(name, digest, source_type, source, schema, profile, said))
+    return inputs
 
 
 def _metrics(

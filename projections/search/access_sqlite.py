@@ -47,6 +47,8 @@ def access_for(condition: ast.Expression, entity: RunEntity) -> Access | None:
     match condition.field:
         case ast.Attribute(name):
             return _attribute_access(condition, name, entity)
+        case ast.Dataset() as field:
+            return _dataset_access(condition, field, entity)
         case field:
             return _keyed_access(condition, field, entity)
 
@@ -126,6 +128,22 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
     is_whole = narrow is test or _says_all(condition)
     rows = bound if test == TRUE or is_whole else bound + Sql(" AND (") + test + Sql(")")
     return Access(rows, bound)
+
+
+def _dataset_access(
+    condition: ast.Predicate, field: ast.Dataset, entity: RunEntity
+) -> Access | None:
+    """Runs have few inputs; the planner finds the index on names or digests."""
+    row = entity.row_of(field, "d")
+    test = keyed_test(condition, "d", entity.value_of(field, "d"))
+    if row is None or test is None:
+        return None
+    table = row.text.partition(" ")[0]
+    where = Sql("d.key = ? AND ", row.params) if row.params else Sql("")
+    rows = (
+        Sql(f"SELECT DISTINCT d.run_no FROM {table} d WHERE ") + where + Sql("(") + test + Sql(")")
+    )
+    return Access(rows, rows)
 
 
 def _index_test(condition: ast.Predicate, test: Sql) -> Sql:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from projections.input_rules import CONTEXT_TAG
 from projections.search import ast
 from projections.search.ast import Summary
 from projections.search.limits import ORDER_CHARACTERS_MAX
@@ -75,7 +76,14 @@ _RUN_COLUMNS: Final[Mapping[str, Column]] = {
     "user_id": Column(Sql("r.user_id")),
     "status": Column(Sql("r.status")),
     "lifecycle_stage": Column(Sql(f"(CASE WHEN {IS_DELETED} THEN 'deleted' ELSE 'active' END)")),
-    "artifact_uri": Column(Sql("NULL"), True),
+    # As MLflow's clients see it; a location with a query or fragment is spelled by the server.
+    "artifact_uri": Column(
+        Sql(
+            "(coalesce((SELECT rtrim(nullif(x.artifact_location, ''), '/') FROM experiment x"
+            " WHERE x.experiment_id = r.experiment_id), 'mlflow-artifacts:/' || r.experiment_id)"
+            " || '/' || r.run_id || '/artifacts')"
+        )
+    ),
     "parent_run_id": Column(Sql("r.parent_run_id"), True),
     "end_reason": Column(Sql("r.end_reason"), True),
     "end_detail": Column(Sql("r.end_detail"), True),
@@ -131,7 +139,12 @@ class RunEntity:
                 table = "run_param"
             case ast.Tag(key):
                 table = "run_tag"
-            case _:  # no dataset is recorded yet, so no run has one
+            case ast.Dataset("context"):
+                where = f"{alias}.run_no = {self.run_no} AND {alias}.key = ?"
+                return Sql(f"run_input_tag {alias} ON {where}", (CONTEXT_TAG,))
+            case ast.Dataset():
+                return Sql(f"run_input {alias} ON {alias}.run_no = {self.run_no}")
+            case _:
                 return None
         key_id = self.key_ids.get(key)
         if key_id is None:
@@ -142,6 +155,8 @@ class RunEntity:
     def value_of(self, field: ast.Field, alias: str) -> str:
         if isinstance(field, ast.Metric):
             return f"{alias}.{METRIC_COLUMNS[field.summary]}"
+        if isinstance(field, ast.Dataset) and field.name != "context":
+            return f"{alias}.{field.name}"
         return f"{alias}.value"
 
     @property

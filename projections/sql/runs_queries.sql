@@ -6,6 +6,9 @@ SELECT max(position) FROM projection;
 SELECT 5 + (SELECT count(*) FROM run_metric m WHERE m.run_no = j.value)
          + (SELECT count(*) FROM run_param p WHERE p.run_no = j.value)
          + (SELECT count(*) FROM run_tag t WHERE t.run_no = j.value)
+         -- Schemas and profiles are long: an entry counts as 600 characters.
+         + (SELECT coalesce(sum(1 + (length(i.source) + length(i.schema) + length(i.profile)) / 600), 0)
+            FROM run_input i WHERE i.run_no = j.value)
 FROM json_each(:run_nos) j ORDER BY j.key;
 
 -- name: runs
@@ -51,6 +54,18 @@ FROM json_each(:run_nos) j
 CROSS JOIN run_param_conflict c ON c.run_no = j.value
 CROSS JOIN key k ON k.key_id = c.key_id
 ORDER BY c.run_no, k.key, c.order_us, c.value;
+
+-- name: inputs
+SELECT i.run_no, i.name, i.digest, i.source_type, i.source, i.schema, i.profile
+FROM json_each(:run_nos) j
+CROSS JOIN run_input i ON i.run_no = j.value
+ORDER BY i.run_no, i.name, i.digest;
+
+-- name: input_tags
+SELECT t.run_no, t.name, t.digest, t.key, t.value
+FROM json_each(:run_nos) j
+CROSS JOIN run_input_tag t ON t.run_no = j.value
+ORDER BY t.run_no, t.name, t.digest, t.key;
 
 -- name: run_no
 SELECT run_no, owner_writer_id FROM run WHERE run_id = :run_id;

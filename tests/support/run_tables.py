@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,13 @@ class MetricRow:
 
 
 @dataclass(frozen=True)
+class InputRow:
+    name: str
+    digest: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RunRow:
     run_id: str
     experiment_id: str = "0"
@@ -51,6 +58,7 @@ class RunRow:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str | None] = field(default_factory=dict)
     metrics: Mapping[str, MetricRow] = field(default_factory=dict)
+    inputs: Sequence[InputRow] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,18 @@ class RunTables:
             "INSERT INTO run_tag (run_no, key_id, value, order_us) VALUES (?, ?, ?, 0)",
             [(self._run_no, self._key_id(key), value) for key, value in run.tags.items()],
         )
+        for given in run.inputs:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO run_input VALUES (?, ?, ?, 0, '', '', '', '')",
+                (self._run_no, given.name, given.digest),
+            )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO run_input_tag VALUES (?, ?, ?, ?, ?, 0)",
+                [
+                    (self._run_no, given.name, given.digest, key, value)
+                    for key, value in given.tags.items()
+                ],
+            )
         self._connection.executemany(
             "INSERT INTO run_metric VALUES (?, ?, ?, ?, 7, 1, ?, ?, 1, 1, ?, ?, ?, ?, ?, ?)",
             [

@@ -49,7 +49,25 @@ def holds(expression: ast.Expression | None, run: RunView, world: World) -> bool
             return any(holds(item, run, world) for item in items)
         case ast.Not(item):
             return not holds(item, run, world)
-    value = value_of(expression.field, run, world)
+    if isinstance(expression.field, ast.Dataset):
+        found = _datasets(expression.field, run)
+        if isinstance(expression, ast.IsNull):
+            return (not found) != expression.is_negated
+        return any(_fulfils(expression, value, world) for value in found)
+    return _fulfils(expression, value_of(expression.field, run, world), world)
+
+
+def _datasets(field: ast.Dataset, run: RunView) -> list[str]:
+    """Of each of the run's datasets, where it has one."""
+    match field.name:
+        case "context":
+            said = [each.tags.get("mlflow.data.context") for each in run.inputs]
+            return [text for text in said if text is not None]
+        case _:
+            return [getattr(each, field.name) for each in run.inputs]
+
+
+def _fulfils(expression: ast.Predicate, value: Any, world: World) -> bool:
     if isinstance(expression, ast.IsNull):
         return (value is MISSING) != expression.is_negated
     if value is MISSING:
@@ -75,8 +93,6 @@ def value_of(field: ast.Field, run: RunView, world: World) -> Any:
             return run.params.get(key, MISSING)
         case ast.Tag(key):
             return run.tags.get(key, MISSING)
-        case ast.Dataset():
-            return MISSING
         case ast.Metric(key, summary):
             if key not in run.metrics:
                 return MISSING
@@ -107,7 +123,7 @@ def _attributes(run: RunView, world: World) -> dict[str, Any]:
         "status": run.status,
         "liveness": run.liveness.value,
         "lifecycle_stage": run.lifecycle_stage,
-        "artifact_uri": None,
+        "artifact_uri": f"mlflow-artifacts:/{run.experiment_id}/{run.run_id}/artifacts",
         "parent_run_id": run.parent_run_id,
         "end_reason": run.end_reason,
         "end_detail": run.end_detail,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from projections.search import ast
 from projections.search.ast import Comparison, Matching, Summary
-from tests.support.run_tables import MetricRow, RunRow
+from tests.support.run_tables import InputRow, MetricRow, RunRow
 
 KEYS = ("loss", "a.min", "it's `ключ`", "never logged")
 TEXTS = (
@@ -64,6 +64,14 @@ def metric_rows() -> st.SearchStrategy[MetricRow]:
     return st.lists(values, min_size=1, max_size=3).map(lambda series: MetricRow.of(*series))
 
 
+input_rows = st.builds(
+    InputRow,
+    texts,
+    texts,
+    st.just({}) | st.builds(lambda text: {"mlflow.data.context": text, "other": "a"}, texts),
+)
+
+
 @st.composite
 def run_rows(draw: st.DrawFn, index: int) -> RunRow:
     run_id = f"run{index}"
@@ -83,6 +91,7 @@ def run_rows(draw: st.DrawFn, index: int) -> RunRow:
         params=draw(st.dictionaries(keys, texts, max_size=3)),
         tags=draw(st.dictionaries(keys, st.none() | texts, max_size=3)),
         metrics=draw(st.dictionaries(keys, metric_rows(), max_size=3)),
+        inputs=draw(st.lists(input_rows, max_size=2)),
     )
 
 
@@ -116,7 +125,7 @@ _texts_fields = (
     _text_attributes
     | _params
     | st.builds(ast.Tag, keys)
-    | st.sampled_from(("name", "digest")).map(ast.Dataset)
+    | st.sampled_from(("name", "digest", "context")).map(ast.Dataset)
 )
 _numbers_fields = _metrics | _number_attributes
 _literals = (

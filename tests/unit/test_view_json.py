@@ -7,6 +7,7 @@ from ingest.schemas import ExperimentAnswer, RunAnswer
 from ingest.view_json import experiment_json, run_json
 from projections.read_models import (
     ExperimentView,
+    InputView,
     Liveness,
     MetricSummary,
     ParamConflict,
@@ -51,6 +52,7 @@ def run() -> RunView:
             ),
         },
         conflicts=(ParamConflict("lr", "0.2", "w2"),),
+        inputs=(InputView("mnist", "d1", "http", "{}", "", "", {"k": "v"}),),
         writers=(WriterView("w1", 1, 4, 9, {"rank": 1}), WriterView("w2", 1, 2, 3, {})),
     )
 
@@ -58,7 +60,7 @@ def run() -> RunView:
 def test_a_runs_json_is_what_its_model_describes() -> None:
     found = run_json(run(), position=9, leases=NoLeases())
 
-    assert RunAnswer.model_validate_json(json.dumps(found)).model_dump() == found
+    assert RunAnswer.model_validate_json(json.dumps(found)).model_dump(by_alias=True) == found
     assert set(found) == set(RunAnswer.model_fields)
 
 
