@@ -127,6 +127,11 @@ class Recording:
     def writer(self) -> Writer | None:
         return self._writer
 
+    @property
+    def latest_writer(self) -> Writer | None:
+        """The open writer, or the last one there was: it still knows what is acknowledged."""
+        return None if self._latest is None else self._latest[1]
+
     def log_event(self, kind: EventType, data: Mapping[str, Any]) -> None:
         """Record a fact of the run as of now; opens the recording if need be."""
         event = Event(kind, time.time_ns() // 1000, data)
