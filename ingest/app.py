@@ -55,13 +55,14 @@ def build_app(settings: Settings) -> web.Application:
     """The application, its stores not yet open: they open when it starts."""
     counters, closing, gate = ServerCounters(), asyncio.Event(), Gate(settings)
     routes = all_routes()
+    served = [*routes, *mlflow.mlflow_routes()]
     app = web.Application(
         middlewares=[
             surround(
                 gate,
                 counters,
                 closing,
-                open_paths=frozenset(route.path for route in routes if route.is_open),
+                open_paths=frozenset(route.path for route in served if route.is_open),
             )
         ],
     )
@@ -71,7 +72,7 @@ def build_app(settings: Settings) -> web.Application:
     app[CLOSING] = closing
     app[DOCUMENT] = document_of(routes, needs_key=settings.api_key is not None)
     app[BLOB_TRANSFERS] = Transfers(counters)
-    for route in (*routes, *mlflow.mlflow_routes()):
+    for route in served:
         asked = expect_late if route.takes_bytes else expect
         app.router.add_route(route.method, route.path, route.handler, expect_handler=asked)
     app.cleanup_ctx.append(_event_store)

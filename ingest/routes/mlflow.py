@@ -7,14 +7,16 @@ docs/guides/coming-from-mlflow.md says what is here and what is not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Final
 
 from ingest.mlflow import (
+    artifacts,
     batches,
     experiments,
     histories,
     inputs,
+    multipart,
+    proxy,
     runs,
     server_info,
     unsupported,
@@ -51,6 +53,25 @@ _ENDPOINTS: Final = (
         "GET", "/mlflow/metrics/get-history-bulk-interval", histories.get_history_bulk_interval
     ),
 )
+_ARTIFACTS: Final = "/mlflow-artifacts/artifacts"
+_FILE: Final = f"{_ARTIFACTS}/{{path:.+}}"
+_ARTIFACT_ENDPOINTS: Final = (
+    Endpoint("GET", "/mlflow/artifacts/list", artifacts.list_artifacts),
+    Endpoint("POST", "/mlflow/upload-artifact", artifacts.upload_artifact, takes_bytes=True),
+    Endpoint("GET", _ARTIFACTS, proxy.list_files),
+    Endpoint("GET", _FILE, proxy.download),
+    Endpoint("PUT", _FILE, proxy.upload, takes_bytes=True),
+    Endpoint("DELETE", _FILE, proxy.delete),
+    Endpoint("POST", "/mlflow-artifacts/mpu/create/{path:.*}", multipart.create),
+    Endpoint("POST", "/mlflow-artifacts/mpu/complete/{path:.*}", multipart.complete),
+    Endpoint("POST", "/mlflow-artifacts/mpu/abort/{path:.*}", multipart.abort),
+    Endpoint("GET", "/mlflow-artifacts/presigned/{path:.+}", proxy.presigned),
+)
+_SINGLE: Final = (
+    Route("GET", "/get-artifact", artifacts.get_artifact, ""),
+    # Its URL carries its own proof.
+    Route("PUT", multipart.PART_PATH, multipart.put_part, "", takes_bytes=True, is_open=True),
+)
 # Asked last, for whatever none of the others is.
 _REST: Final = tuple(
     Route("*", f"{prefix}/{{version}}/mlflow{{rest:.*}}", unsupported.unsupported, "")
@@ -60,7 +81,5 @@ _REST: Final = tuple(
 
 def mlflow_routes() -> Sequence[Route]:
     """Every route, in the order in which they are to be asked."""
-    endpoints = list(_ENDPOINTS)
-    if find_spec("ingest.mlflow.search"):
-        pass
-    return [route for endpoint in endpoints for route in endpoint.routes()] + list(_REST)
+    endpoints = (*_ENDPOINTS, *_ARTIFACT_ENDPOINTS)
+    return [*(route for e in endpoints for route in e.routes()), *_SINGLE, *_REST]
