@@ -41,12 +41,14 @@ $(VENV)-mlflow/.ready: tests/mlflow/requirements.txt
 	@echo "-> installing the newest MLflow into $(VENV)-mlflow (a minute or two)"
 	@$(PYTHON) -m venv $(VENV)-mlflow
 	@$(VENV)-mlflow/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@$(VENV)-mlflow/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e .
 	@touch $@
 
 $(VENV)-mlflow-old/.ready: tests/mlflow/requirements-old.txt
 	@echo "-> installing an older MLflow into $(VENV)-mlflow-old (a minute)"
 	@$(PYTHON) -m venv $(VENV)-mlflow-old
 	@$(VENV)-mlflow-old/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@$(VENV)-mlflow-old/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e .
 	@touch $@
 
 test: $(VENV)/.dev-ready $(VENV)-mlflow/.ready $(VENV)-mlflow-old/.ready

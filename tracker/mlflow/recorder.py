@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from tracker import config, starting, tag_names
 from tracker.binding import Binding
+from tracker.errors import ParamChanged
 from tracker.events.ids import new_run_id
 from tracker.events.types import EventType, RunStatus
 from tracker.exits import Outcome
@@ -111,8 +112,12 @@ class Recorder:
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Raises ParamChanged for a param that this machine has logged with another value."""
+        pending = self.pending(run_id)
+        for key, value in params.items():
+            if pending.params.get(key, value) != value:
+                raise ParamChanged(key, old=pending.params[key], new=value)
         self.run(run_id).log_params(params)
-        self.pending(run_id).apply(EventType.PARAMS_LOGGED, {"params": params}, _now_us())
+        pending.apply(EventType.PARAMS_LOGGED, {"params": params}, _now_us())
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         self.run(run_id).set_tags(tags)

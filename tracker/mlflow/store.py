@@ -288,9 +288,7 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
     ) -> tuple[list[Run], str | None]:
         """The server's page, with the runs it does not know yet merged into the first one."""
         waiting = [
-            pending
-            for pending in self.recorder.begun()
-            if not self._is_delivered(pending.run_id)
+            pending for pending in self.recorder.begun() if not self._is_delivered(pending.run_id)
         ]
         found: list[Run] = []
         token: str | None = None
