@@ -20,9 +20,10 @@ from ingest.event_stores.file_lock import FileLock
 from ingest.event_stores.group import ClientAppend, DecisionAppend
 from ingest.event_stores.leases import LeaseRow, load_leases, save_leases
 from ingest.event_stores.migrations import migrate
+from ingest.event_stores.pending import PendingAppend
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.event_stores.sqlite_state import PAGE_BYTES, CommittedState
-from ingest.event_stores.sqlite_writer import CommitThread, PendingAppend
+from ingest.event_stores.sqlite_writer import CommitThread
 from ingest.event_stores.statistics import CommitStatistics
 from ingest.event_stores.wakeups import Wakeups
 from projections.log import GENESIS_CHAIN, LogHead, StoredBatch

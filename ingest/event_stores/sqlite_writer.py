@@ -7,19 +7,17 @@ makes durability cheap. The thread also does every checkpoint (see sqlite_reader
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from ingest.errors import StoreUnavailable
-from ingest.event_stores.base import AppendResult
-from ingest.event_stores.group import ClientAppend, DecisionAppend, Group
+from ingest.event_stores.group import Group
+from ingest.event_stores.pending import PendingAppend
 from ingest.event_stores.sqlite_rows import insert_batches, upsert_writers
 from ingest.event_stores.sqlite_state import CommittedState
 from ingest.event_stores.statistics import (
@@ -36,16 +34,6 @@ GATHER_S: Final = 0.002
 CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
 WAL_BYTES_MAX: Final = 4 * CHECKPOINT_BYTES
 _BUSY_TIMEOUT_MS: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class PendingAppend:
-    append: ClientAppend | DecisionAppend
-    future: asyncio.Future[AppendResult]
-
-    @property
-    def size(self) -> int:
-        return len(self.append.batch.payload) if isinstance(self.append, ClientAppend) else 0
 
 
 Job: TypeAlias = Callable[[sqlite3.Connection], None]

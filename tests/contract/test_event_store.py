@@ -21,6 +21,8 @@ from ingest.errors import (
 )
 from ingest.event_stores.base import AppendOutcome, BatchToAppend, EventStore
 from ingest.event_stores.memory import MemoryEventStore
+from ingest.event_stores.postgres import PostgresEventStore
+from ingest.event_stores.postgres_connections import PostgresOptions
 from ingest.event_stores.sqlite import SqliteEventStore
 from projections.columns import decode_payload
 from projections.log import GENESIS_CHAIN, StoredBatch, chain_link
@@ -30,11 +32,14 @@ from tracker.events.types import Event
 EVERYTHING = 10**9
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def event_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventStore]:
     store: EventStore
     if request.param == "memory":
         store = MemoryEventStore()
+    elif request.param == "postgres":
+        dsn = request.getfixturevalue("postgres_dsn")
+        store = await PostgresEventStore.open(PostgresOptions(dsn))
     else:
         store = await SqliteEventStore.open(tmp_path / "log.db")
     yield store

@@ -21,7 +21,7 @@ import time
 import uuid
 from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,7 +111,7 @@ class PostgresServer:
             processes = psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
             for process in processes:
-                with _gone():
+                with suppress(psutil.NoSuchProcess):
                     process.kill()
             self.process.wait()
             psutil.wait_procs(processes, timeout=10)
@@ -124,14 +124,6 @@ class PostgresServer:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
             self.process.wait(timeout=30)
-
-
-@contextmanager
-def _gone() -> Iterator[None]:
-    try:
-        yield
-    except psutil.NoSuchProcess:
-        pass
 
 
 @contextmanager

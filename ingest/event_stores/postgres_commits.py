@@ -1,0 +1,191 @@
+"""Group commit on PostgreSQL: what has queued up during one commit goes into the next.
+
+Every server has one of these, and one transaction of appends open at a time. The head's
+lock (postgres_state) puts the groups of all servers in one order. A transaction that fails
+in a way that leaves its outcome open, a connection cut after COMMIT was sent, is answered
+with "send it again": the watermark then says whether it had been stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from ingest.event_stores.group import ClientAppend, DecisionAppend, Group
+from ingest.event_stores.pending import PendingAppend
+from ingest.event_stores.postgres_connections import Connections
+from ingest.event_stores.postgres_errors import DRIVER_ERRORS, is_of_one_row, unavailable
+from ingest.event_stores.postgres_partitions import make_partitions
+from ingest.event_stores.postgres_rows import write_rows
+from ingest.event_stores.postgres_schema import OpenedWorkspace
+from ingest.event_stores.postgres_state import LockedState, Locking
+from ingest.event_stores.statistics import CommitStatistics
+from ingest.event_stores.wakeups import Outcome, Settled, Wakeups
+from tracker.events.errors import TrackerError
+
+GROUP_BATCHES_MAX: Final = 256
+GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
+# Only once several writers are at it is it worth waiting for more of them.
+GATHER_S: Final = 0.002
+_NOT_WRITTEN: Final = "the event log cannot be written"
+# A deadlock that another version's lock order may bring about is over when one gives way.
+_ATTEMPTS_MAX: Final = 3
+
+
+class _PartitionMissing(Exception):
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+
+class CommitLoop:
+    """`submit` from the home loop; every append is settled when its transaction is over."""
+
+    def __init__(self, connections: Connections, opened: OpenedWorkspace, wakeups: Wakeups) -> None:
+        self._connections = connections
+        self._opened = opened
+        self._wakeups = wakeups
+        self._locking = Locking(opened)
+        self._queue: deque[PendingAppend] = deque()
+        self._arrived = asyncio.Event()
+        self._is_ending = False
+        self._task: asyncio.Task[None] | None = None
+        self._partitioning: asyncio.Task[None] | None = None
+        self.statistics = CommitStatistics()
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="log-writer")
+
+    def submit(self, pending: PendingAppend) -> None:
+        self._queue.append(pending)
+        self._arrived.set()
+
+    @property
+    def queue_length(self) -> int:
+        return len(self._queue)
+
+    async def stop(self) -> None:
+        """Commit what was submitted before, then end."""
+        self._is_ending = True
+        self._arrived.set()
+        for task in (self._task, self._partitioning):
+            if task is not None:
+                await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        last_size = 0
+        while True:
+            if not self._queue:
+                if self._is_ending:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            if last_size > 1 and len(self._queue) < last_size:
+                await asyncio.sleep(GATHER_S)
+            pendings = self._next_group()
+            last_size = len(pendings)
+            settled, reached = await self._commit_all(pendings)
+            self._wakeups.settle(settled, reached=max(reached, self._wakeups.reached))
+
+    def _next_group(self) -> list[PendingAppend]:
+        pendings: list[PendingAppend] = []
+        size = 0
+        while self._queue and len(pendings) < GROUP_BATCHES_MAX and size < GROUP_BYTES_MAX:
+            pendings.append(self._queue.popleft())
+            size += pendings[-1].size
+        return pendings
+
+    async def _commit_all(self, pendings: Sequence[PendingAppend]) -> tuple[list[Settled], int]:
+        try:
+            return await self._commit(pendings)
+        except Exception as error:  # noqa: BLE001  # counted, and told to whoever waits for it
+            self.statistics.failures += 1
+            if len(pendings) == 1 or not is_of_one_row(error):
+                told = _told(error)
+                return [(pending.future, told) for pending in pendings], 0
+        # One of them may be what does not fit; the others must not fail with it.
+        settled: list[Settled] = []
+        reached = 0
+        for pending in pendings:
+            outcomes, position = await self._commit_all([pending])
+            settled += outcomes
+            reached = max(reached, position)
+        return settled, reached
+
+    async def _commit(self, pendings: Sequence[PendingAppend]) -> tuple[list[Settled], int]:
+        """Decide and write a group; if it raises, nothing was written or it is unknown."""
+        for attempt in range(_ATTEMPTS_MAX):
+            try:
+                return await self._commit_once(pendings)
+            except _PartitionMissing as missing:
+                await make_partitions(self._connections, self._opened, position=missing.position)
+            except DRIVER_ERRORS as error:
+                # PostgreSQL said that it rolled back, so that doing it again is no risk.
+                has_given_way = getattr(error, "sqlstate", None) in ("40P01", "40001")
+                if not has_given_way or attempt == _ATTEMPTS_MAX - 1:
+                    raise
+        raise AssertionError("a partition is missing that was made")
+
+    async def _commit_once(self, pendings: Sequence[PendingAppend]) -> tuple[list[Settled], int]:
+        started = time.monotonic()
+        settled: list[Settled] = []
+        async with self._connections.writing() as connection:
+            appends = [pending.append for pending in pendings]
+            state = await self._locking.lock(connection, appends)
+            group, outcomes = self._decide(appends, state)
+            if group.rows:
+                if group.rows[-1].first_position >= state.partitioned_to:
+                    raise _PartitionMissing(group.rows[-1].first_position)
+                await write_rows(
+                    connection,
+                    self._opened.workspace,
+                    rows=group.rows,
+                    writers=list(group.writers.values()),
+                    head=group.head,
+                )
+            if state.placeholders - group.writers.keys():
+                await self._locking.forget_unused(connection, state)
+        self._locking.committed([*group.writers, *state.writers])
+        for pending, outcome in zip(pendings, outcomes, strict=True):
+            settled.append((pending.future, outcome))
+        if group.rows:
+            self.statistics.count(len(group.rows), time.monotonic() - started)
+            self._partition_ahead(group.head.next_position, state.partitioned_to)
+        return settled, group.head.next_position - 1
+
+    def _decide(
+        self, appends: Sequence[ClientAppend | DecisionAppend], state: LockedState
+    ) -> tuple[Group, list[Outcome]]:
+        # Clocks of servers differ and step back; the order of the log does not.
+        received_at_us = max(state.received_at_us, time.time_ns() // 1000)
+        group = Group(state, state.head, received_at_us, self._opened.store_id)
+        outcomes: list[Outcome] = []
+        for append in appends:
+            try:
+                outcomes.append(group.take(append))
+            except TrackerError as refusal:
+                outcomes.append(refusal)
+        return group, outcomes
+
+    def _partition_ahead(self, next_position: int, partitioned_to: int) -> None:
+        """Make the next partition beside the appends, when this one is half full."""
+        if next_position + self._opened.partition_positions // 2 < partitioned_to:
+            return
+        if self._partitioning is None or self._partitioning.done():
+            self._partitioning = asyncio.get_running_loop().create_task(
+                self._make_partition(next_position), name="log-partition"
+            )
+
+    async def _make_partition(self, position: int) -> None:
+        try:
+            await make_partitions(self._connections, self._opened, position=position)
+        except DRIVER_ERRORS:
+            self.statistics.failures += 1  # the append that needs it makes it
+
+
+def _told(error: Exception) -> Exception:
+    """PostgreSQL's trouble is the store's state; anything else is a bug, and a 500."""
+    return unavailable(error, _NOT_WRITTEN) if isinstance(error, DRIVER_ERRORS) else error
