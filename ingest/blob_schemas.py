@@ -18,6 +18,19 @@ class BlobAnswer(Answer):
     )
 
 
+class BatchedBlobAnswer(Answer):
+    sha256: str
+    outcome: Literal["stored", "present", "refused"]
+    code: str | None = Field(None, description="why it is refused: digest_mismatch")
+    message: str | None = None
+
+
+class BlobBatchAnswer(Answer):
+    """Of each blob, in order of the body. Those that are not refused are durable."""
+
+    blobs: list[BatchedBlobAnswer]
+
+
 class BlobUrlAnswer(Answer):
     sha256: str
     size: int

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from ingest.artifact_stores.ledger import Ledger
 from ingest.blob_uploads import Digest, Upload
+from ingest.errors import DigestMismatch
 
 
 class PutOutcome(StrEnum):
@@ -51,11 +53,33 @@ class ArtifactStore(Protocol):
         """Blobs that come in parts."""
         ...
 
+    @property
+    def ledger(self) -> Ledger:
+        """What garbage collection notes beside the blobs.
+
+        A blob that may be condemned is called present only after `ledger.keep`, which is
+        what `ingest.blob_intake` does.
+        """
+        ...
+
     async def put(self, digest: Digest, chunks: AsyncIterator[bytes]) -> PutOutcome:
         """Store what `chunks` yields. A blob that is present already is not read.
 
         Raises DigestMismatch when the bytes are others than `digest` says; then, and
         whenever `chunks` raises, nothing is left behind.
+        """
+        ...
+
+    async def put_unnamed(self, chunks: AsyncIterator[bytes]) -> tuple[Digest, int, PutOutcome]:
+        """Store bytes whose SHA-256 nobody knows yet; return it, and how many bytes they were."""
+        ...
+
+    async def put_many(
+        self, blobs: Sequence[tuple[Digest, memoryview]]
+    ) -> Sequence[PutOutcome | DigestMismatch]:
+        """Store small blobs, together faster than one by one; say of each what became of it.
+
+        All are durable before it returns. When it raises, some may be stored.
         """
         ...
 

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -23,10 +23,12 @@ from typing import Any, Final, TypeVar
 
 from ingest.artifact_stores.base import DownloadUrl, PutOutcome
 from ingest.artifact_stores.durable_files import disk_errors, make_folder, publish, write_all
+from ingest.artifact_stores.local_batches import write_batch
+from ingest.artifact_stores.local_ledger import LocalLedger
 from ingest.artifact_stores.local_uploads import LocalUploads
 from ingest.artifact_stores.refusals import blob_not_found, check_digest
 from ingest.blob_uploads import Digest, digest_of
-from ingest.errors import StoreUnavailable
+from ingest.errors import DigestMismatch, StoreUnavailable
 from tracker.events.ids import is_workspace
 from tracker.events.limits import ARTIFACT_PART_BYTES
 
@@ -47,6 +49,7 @@ class LocalArtifactStore:
         self._root = folder / workspace
         self._threads = threads
         self.uploads = LocalUploads(self, part_bytes=part_bytes)
+        self.ledger = LocalLedger(self, self._root)
 
     async def put(self, digest: Digest, chunks: AsyncIterator[bytes]) -> PutOutcome:
         if await self.stat(digest) is not None:
@@ -69,6 +72,26 @@ class LocalArtifactStore:
             with suppress(OSError):  # it has moved, or cannot be removed now: clean() will
                 path.unlink()
         return PutOutcome.STORED
+
+    async def put_unnamed(self, chunks: AsyncIterator[bytes]) -> tuple[Digest, int, PutOutcome]:
+        path = self.incoming_folder / uuid.uuid4().hex
+        fd = await self.blocking(_create, path)
+        try:
+            size, found = await self.receive(fd, chunks)
+            digest = digest_of(found)
+            if await self.stat(digest) is not None:
+                return digest, size, PutOutcome.PRESENT
+            await self.blocking(publish, fd, path, self.path_of(digest))
+        finally:
+            os.close(fd)
+            with suppress(OSError):  # it has moved, or cannot be removed now: clean() will
+                path.unlink()
+        return digest, size, PutOutcome.STORED
+
+    async def put_many(
+        self, blobs: Sequence[tuple[Digest, memoryview]]
+    ) -> Sequence[PutOutcome | DigestMismatch]:
+        return await self.blocking(write_batch, blobs, self.incoming_folder, self.path_of)
 
     async def stat(self, digest: Digest) -> int | None:
         return await self.blocking(_size_of, self.path_of(digest))

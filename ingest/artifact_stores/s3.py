@@ -13,16 +13,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from ingest.artifact_stores.base import DownloadUrl, PutOutcome
 from ingest.artifact_stores.refusals import blob_not_found, check_digest
 from ingest.artifact_stores.s3_bucket import Bucket, ObjectExists, ObjectMissing, open_bucket, said
+from ingest.artifact_stores.s3_ledger import S3Ledger
 from ingest.artifact_stores.s3_streams import URL_EXPIRES_S, expires_us, file_of, in_parts
 from ingest.artifact_stores.s3_uploads import S3Uploads
+from ingest.artifact_stores.waiting_file import waiting_file
 from ingest.blob_uploads import Digest, digest_of
+from ingest.errors import DigestMismatch
 from tracker.events.errors import TrackerError
 from tracker.events.ids import is_workspace
 from tracker.events.limits import ARTIFACT_PART_BYTES
@@ -30,6 +33,7 @@ from tracker.events.limits import ARTIFACT_PART_BYTES
 CHUNK_BYTES: Final = 1024 * 1024
 # S3 takes a part only as a whole, with its length first; this many are held in memory at once.
 PARTS_IN_MEMORY_MAX: Final = 4
+_PUTS_AT_ONCE: Final = 16
 
 
 class S3ArtifactStore:
@@ -41,6 +45,7 @@ class S3ArtifactStore:
         self._root = f"{prefix}{workspace}/"
         self._part_bytes = part_bytes
         self.memory = asyncio.Semaphore(PARTS_IN_MEMORY_MAX)
+        self.ledger = S3Ledger(bucket, root=self._root)
         self.uploads = S3Uploads(self, bucket, root=self._root, part_bytes=part_bytes)
 
     async def put(self, digest: Digest, chunks: AsyncIterator[bytes]) -> PutOutcome:
@@ -58,6 +63,28 @@ class S3ArtifactStore:
             except ObjectExists:
                 return PutOutcome.PRESENT
         return PutOutcome.STORED
+
+    async def put_unnamed(self, chunks: AsyncIterator[bytes]) -> tuple[Digest, int, PutOutcome]:
+        # An object's key cannot be chosen after its bytes, so they wait on the server's disk.
+        async with waiting_file() as file:
+            size, digest = await file.receive(chunks)
+            return digest, size, await self.put(digest, file.chunks(size))
+
+    async def put_many(
+        self, blobs: Sequence[tuple[Digest, memoryview]]
+    ) -> Sequence[PutOutcome | DigestMismatch]:
+        gate = asyncio.Semaphore(_PUTS_AT_ONCE)
+
+        async def put(digest: Digest, data: memoryview) -> PutOutcome | DigestMismatch:
+            async with gate:
+                try:
+                    return await self.put(digest, _just(bytes(data)))
+                except DigestMismatch as error:
+                    return error
+
+        async with asyncio.TaskGroup() as tasks:
+            puts = [tasks.create_task(put(digest, data)) for digest, data in blobs]
+        return [each.result() for each in puts]
 
     async def stat(self, digest: Digest) -> int | None:
         try:
@@ -163,6 +190,10 @@ async def _chunks(body: Any) -> AsyncIterator[bytes]:
     with said("get_object"):
         while chunk := await body.read(CHUNK_BYTES):
             yield chunk
+
+
+async def _just(data: bytes) -> AsyncIterator[bytes]:
+    yield data
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -10,21 +10,30 @@ from aiohttp import web
 from ingest.artifact_stores.base import PutOutcome
 from ingest.artifact_stores.refusals import blob_not_found, upload_not_found
 from ingest.blob_bodies import BLOB_TRANSFERS, body_of, send
+from ingest.blob_intake import kept, present_size, receive, receive_many
 from ingest.blob_schemas import (
     BeginUploadRequest,
     BlobAnswer,
+    BlobBatchAnswer,
     BlobUrlAnswer,
     PartAnswer,
     PartUrlAnswer,
     UploadAnswer,
 )
 from ingest.blob_uploads import Digest, Upload, digest_of
-from ingest.errors import NoSuchPart, RangeNotSatisfiable, UploadNotFound, WrongPartSize
+from ingest.errors import (
+    DigestMismatch,
+    NoSuchPart,
+    RangeNotSatisfiable,
+    UploadNotFound,
+    WrongPartSize,
+)
 from ingest.messages import json_answer, read_json
 from ingest.middleware import SECURITY_HEADERS
 from ingest.routes.table import Route
 from ingest.state import ARTIFACT_STORE
-from tracker.events.limits import ARTIFACT_BYTES_MAX, ARTIFACT_PART_BYTES
+from tracker.events.blob_batch import decode_blob_batch
+from tracker.events.limits import ARTIFACT_BYTES_MAX, ARTIFACT_PART_BYTES, BLOB_BATCH_BYTES_MAX
 
 # Signing costs a third of a millisecond; who uploads more asks again.
 URLS_PER_ANSWER_MAX: Final = 100
@@ -40,16 +49,45 @@ _BLOB_HEADERS: Final = SECURITY_HEADERS | {
 
 async def put_blob(request: web.Request) -> web.Response:
     store, digest = request.app[ARTIFACT_STORE], _digest(request)
-    size = await store.stat(digest)
+    size = await present_size(store, digest)
     if size is not None:
         return _without_reading(_blob_answer(digest, size, PutOutcome.PRESENT))
     with request.app[BLOB_TRANSFERS].one():
         body = body_of(request, bytes_max=ARTIFACT_BYTES_MAX, limit="artifact_bytes_max")
-        outcome = await store.put(digest, body)
+        outcome = await receive(store, digest, body)
     size = request.content_length if outcome is PutOutcome.STORED else None
     if size is None:
         size = await store.stat(digest) or 0
     return _blob_answer(digest, size, outcome)
+
+
+async def put_batch(request: web.Request) -> web.Response:
+    with request.app[BLOB_TRANSFERS].one():
+        body = b"".join(
+            [
+                chunk
+                async for chunk in body_of(
+                    request, bytes_max=BLOB_BATCH_BYTES_MAX, limit="blob_batch_bytes_max"
+                )
+            ]
+        )
+        blobs = [(digest_of(digest), data) for digest, data in decode_blob_batch(body)]
+        outcomes = await receive_many(request.app[ARTIFACT_STORE], blobs)
+    answers = [_batch_answer(*each) for each in zip(blobs, outcomes, strict=True)]
+    return json_answer({"blobs": answers})
+
+
+def _batch_answer(
+    blob: tuple[Digest, memoryview], outcome: PutOutcome | DigestMismatch
+) -> dict[str, str]:
+    if isinstance(outcome, PutOutcome):
+        return {"sha256": blob[0], "outcome": outcome.value}
+    return {
+        "sha256": blob[0],
+        "outcome": "refused",
+        "code": outcome.code,
+        "message": outcome.message,
+    }
 
 
 async def head_blob(request: web.Request) -> web.StreamResponse:
@@ -85,7 +123,7 @@ async def get_url(request: web.Request) -> web.Response:
 async def begin_upload(request: web.Request) -> web.Response:
     store, digest = request.app[ARTIFACT_STORE], _digest(request)
     asked = await read_json(request, BeginUploadRequest)
-    size = await store.stat(digest)
+    size = await present_size(store, digest)
     if size is None:
         return await _upload_answer(request, await store.uploads.create(digest, size=asked.size))
     answer = UploadAnswer(
@@ -124,11 +162,12 @@ async def complete_upload(request: web.Request) -> web.Response:
     try:
         upload = await _upload(request)
     except UploadNotFound:
-        size = await store.stat(digest)
+        size = await present_size(store, digest)
         if size is None:
             raise
         return _blob_answer(digest, size, PutOutcome.PRESENT)
-    return _blob_answer(digest, upload.size, await store.uploads.complete(upload))
+    outcome = await kept(store, digest, await store.uploads.complete(upload))
+    return _blob_answer(digest, upload.size, outcome)
 
 
 async def abort_upload(request: web.Request) -> web.Response:
@@ -222,6 +261,10 @@ _BLOB: Final = "/api/v1/blobs/{sha256}"
 _UPLOAD: Final = f"{_BLOB}/uploads/{{upload_id}}"
 
 ROUTES = (
+    Route(
+        "POST", "/api/v1/blobs/batch", put_batch, "Store many small blobs in one body",
+        answer=BlobBatchAnswer, takes_bytes=True, errors=(400, 408, 413, 502, 507),
+    ),
     Route(
         "PUT", _BLOB, put_blob, "Store bytes whose SHA-256 this is",
         answer=BlobAnswer, takes_bytes=True, errors=(400, 408, 413, 422, 502, 507),
