@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.faulty_proxy import running_proxy
-from tests.support.mlflow_programs import NEWEST, OLDER, program, run_program
+from tests.support.mlflow_programs import NEWEST, OLDER, ROOT, program, run_program
 from tests.support.processes import ServerProcess, environment, running_server
 
 TRAINING = "plugin_training.py"
@@ -139,3 +139,18 @@ def test_a_slow_server_slows_no_log_call(tmp_path: Path) -> None:
         check_told(told)
         assert told["slowest_s"] < 0.2
         check_stored(server, run_id)
+
+
+def test_the_example_ends_with_a_complete_run(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "take_the_server_away.py"
+    done = subprocess.run(
+        [sys.executable, str(example), str(OLDER)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "still training" in done.stdout
+    assert "is FINISHED: 50 of 50 epochs" in done.stdout
