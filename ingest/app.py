@@ -22,11 +22,11 @@ from ingest.components import (
     LEASE_BOOK,
     READ_SIDE,
     SETTINGS,
+    SHARED_LEASES,
 )
 from ingest.counters import ServerCounters
-from ingest.event_stores.memory import MemoryEventStore
-from ingest.event_stores.sqlite import SqliteEventStore
-from ingest.liveness import LeaseBook, saving
+from ingest.event_stores.open import open_event_store
+from ingest.liveness import LeaseBook, exchanging, saving
 from ingest.middleware import expect, surround
 from ingest.mlflow.services import mlflow_services
 from ingest.openapi import DOCUMENT, document_of
@@ -94,14 +94,12 @@ def all_routes() -> Sequence[Route]:
 
 async def _event_store(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
-    path = settings.store_path
-    store: SqliteEventStore | MemoryEventStore
-    if path is None:
-        store = MemoryEventStore()
-    else:
-        store = await SqliteEventStore.open(path, workspace=settings.workspace)
-    app[EVENT_STORE] = store
-    app[LEASE_BOOK] = app[LEASES] = leases = LeaseBook(store, ttl_s=settings.lease_ttl_s)
+    opened = await open_event_store(settings)
+    app[EVENT_STORE] = store = opened.store
+    app[SHARED_LEASES] = opened.shared_leases
+    app[LEASE_BOOK] = app[LEASES] = leases = LeaseBook(
+        opened.saved_leases, ttl_s=settings.lease_ttl_s
+    )
     app[APPEND_PIPELINE] = AppendPipeline(
         store, leases, app[COUNTERS], in_flight_bytes_max=settings.in_flight_bytes_max
     )
@@ -110,7 +108,8 @@ async def _event_store(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _leases(app: web.Application) -> AsyncIterator[None]:
-    async with saving(app[LEASE_BOOK]):
+    book, shared = app[LEASE_BOOK], app[SHARED_LEASES]
+    async with saving(book) if shared is None else exchanging(book, shared):
         yield
 
 

@@ -92,8 +92,8 @@ async def _serving_this_user(settings: Settings, url: str) -> AsyncIterator[None
     from ingest.server_file import published
     from ingest.spool_host import hosting_spool
 
-    uri = settings.store_uri
-    with published(settings.server_folder, url=url, backend_store_uri=uri) as is_ours:
+    label = settings.store_label
+    with published(settings.server_folder, url=url, backend_store_uri=label) as is_ours:
         if is_ours:
             async with hosting_spool(settings, port=int(url.rpartition(":")[2])):
                 yield

@@ -14,6 +14,7 @@ from tracker.events.ids import DEFAULT_WORKSPACE, is_workspace
 
 SQLITE_PREFIX: Final = "sqlite:///"
 MEMORY_URI: Final = "memory://"
+POSTGRES_PREFIXES: Final = ("postgresql://", "postgres://")
 
 
 class Settings(BaseSettings):
@@ -22,7 +23,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TRACKER_", frozen=True, extra="ignore")
 
     home: Path = Field(default_factory=lambda: Path.home() / ".tracker")
-    backend_store_uri: str = ""
+    backend_store_uri: str = Field("", repr=False)  # it may hold a password
     artifacts_destination: str = ""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 5000
@@ -37,6 +38,10 @@ class Settings(BaseSettings):
     lease_ttl_s: Annotated[float, Field(gt=0)] = 30.0
     long_poll_s_max: Annotated[float, Field(gt=0)] = 60.0
     heartbeat_s: Annotated[float, Field(gt=0)] = 15.0
+    postgres_pool_max: Annotated[int, Field(ge=2)] = 8
+    postgres_statement_timeout_s: Annotated[float, Field(gt=0)] = 15.0
+    # A database that starts together with its servers takes a moment longer than they do.
+    postgres_wait_s: Annotated[float, Field(ge=0)] = 60.0
     # Of the 5 s that a stop may take; the rest is for the last commit and the projections.
     drain_s: Annotated[float, Field(gt=0)] = 2.0
 
@@ -75,6 +80,22 @@ class Settings(BaseSettings):
         return self.backend_store_uri or f"{SQLITE_PREFIX}{self.server_folder / 'tracker.db'}"
 
     @property
+    def postgres_uri(self) -> str | None:
+        """The log's database; None when the log is no PostgreSQL."""
+        return self.store_uri if self.store_uri.startswith(POSTGRES_PREFIXES) else None
+
+    @property
+    def store_label(self) -> str:
+        """The store's URI as it may be shown: without password and options."""
+        uri = self.store_uri
+        if not uri.startswith(POSTGRES_PREFIXES):
+            return uri
+        scheme, _, rest = uri.partition("://")
+        place = rest.partition("?")[0]
+        user, at, where = place.rpartition("@")
+        return f"{scheme}://{user.partition(':')[0]}{at}{where}"
+
+    @property
     def artifacts_uri(self) -> str:
         return self.artifacts_destination or str(self.server_folder / "artifacts")
 
@@ -86,21 +107,27 @@ class Settings(BaseSettings):
 
     @property
     def store_path(self) -> Path | None:
-        """The log database's file; None for a store in memory. Raises InvalidSettings."""
+        """The log database's file; None for a store that is none. Raises InvalidSettings."""
         uri = self.store_uri
-        if uri == MEMORY_URI:
+        if uri == MEMORY_URI or self.postgres_uri is not None:
             return None
         path = uri.removeprefix(SQLITE_PREFIX)
         if path == uri or not path:
             raise InvalidSettings(
-                f"--backend-store-uri {uri!r} is not supported: use sqlite:///PATH "
-                "(four slashes for an absolute path)"
+                f"--backend-store-uri {_scheme_of(uri)!r} is not supported: use sqlite:///PATH "
+                "(four slashes for an absolute path) or postgresql://USER:PASSWORD@HOST/NAME"
             )
         return Path(path).expanduser().absolute()
 
     @property
     def extra_hosts(self) -> frozenset[str]:
         return frozenset(h.strip().lower() for h in self.allowed_hosts.split(",") if h.strip())
+
+
+def _scheme_of(uri: str) -> str:
+    """What may be repeated of a URI that is not understood: it may hold a password."""
+    scheme, separator, _ = uri.partition("://")
+    return f"{scheme}{separator}…" if separator else uri
 
 
 def load_settings(**given: Any) -> Settings:

@@ -15,7 +15,8 @@ from tracker.cli.output import note
     "--backend-store-uri",
     env="TRACKER_BACKEND_STORE_URI",
     metavar="URI",
-    help="The event log: sqlite:///PATH. [default: server/tracker.db under TRACKER_HOME]",
+    help="The event log: sqlite:///PATH, or postgresql://USER:PASSWORD@HOST:PORT/NAME. "
+    "[default: server/tracker.db under TRACKER_HOME]",
 )
 @option(
     "--artifacts-destination",
