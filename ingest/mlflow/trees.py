@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from ingest.blob_bodies import CHUNK_BYTES
-from ingest.blob_uploads import Digest, digest_of
+from ingest.blob_intake import receive_unnamed
+from ingest.blob_uploads import Digest
 from ingest.errors import ProjectionBehind
 from ingest.mlflow.artifact_paths import Place
 from ingest.mlflow.errors import no_such
@@ -24,9 +21,6 @@ from ingest.state import ARTIFACT_STORE, READ_STORES
 from projections.read_models import ArtifactListing, ArtifactView
 from tracker.events.types import Event, EventType
 
-# A body up to this size is held in memory, a larger one in a temporary file, until its
-# SHA-256 is known: a blob is stored under it.
-HELD_BYTES_MAX: Final = 4 * 1024 * 1024
 _PAGE: Final = 1000
 # One decision deletes so many files; a larger folder takes several.
 _DELETED_AT_ONCE: Final = 1000
@@ -71,31 +65,9 @@ async def put_blob(
     request: web.Request, body: AbstractAsyncContextManager[AsyncIterator[bytes]]
 ) -> tuple[Digest, int]:
     """Store bytes whose SHA-256 is not known yet; (digest, size)."""
-    store = request.app[ARTIFACT_STORE]
-    found, size = hashlib.sha256(), 0
-    with tempfile.SpooledTemporaryFile(max_size=HELD_BYTES_MAX) as held:
-        async with body as chunks:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > HELD_BYTES_MAX:
-                    await asyncio.to_thread(_take, held, found, chunk)
-                else:
-                    _take(held, found, chunk)
-        digest = digest_of(found.hexdigest())
-        if await store.stat(digest) is None:
-            held.seek(0)
-            await store.put(digest, _chunks_of(held))
+    async with body as chunks:
+        digest, size, _ = await receive_unnamed(request.app[ARTIFACT_STORE], chunks)
     return digest, size
-
-
-def _take(held: Any, found: Any, chunk: bytes) -> None:
-    held.write(chunk)
-    found.update(chunk)
-
-
-async def _chunks_of(held: IO[bytes]) -> AsyncIterator[bytes]:
-    while chunk := await asyncio.to_thread(held.read, CHUNK_BYTES):
-        yield chunk
 
 
 async def log_file(request: web.Request, place: Place, digest: Digest, size: int) -> None:
