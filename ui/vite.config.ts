@@ -20,6 +20,12 @@ export default defineConfig({
         entryFileNames: "[name].js",
         chunkFileNames: "[name].js",
         assetFileNames: "[name][extname]",
+        manualChunks: (id) => {
+          if (id.includes("hyparquet-compressors")) return "parquet-codecs";
+          if (/hyparquet/.test(id)) return "parquet";
+          if (/node_modules\/(preact|@preact|uplot)\//.test(id)) return "vendor";
+          return undefined;
+        },
       },
     },
   },

@@ -1,3 +1,14 @@
 import { render } from "preact";
 
-render(<p>tracker</p>, document.getElementById("app")!);
+import "./styles/base.css";
+import "./styles/shell.css";
+import "./styles/table.css";
+import "./styles/charts.css";
+import "./styles/pages.css";
+import "uplot/dist/uPlot.min.css";
+import { App } from "./app";
+import { follow } from "./state/live";
+import "./state/theme";
+
+render(<App />, document.getElementById("app")!);
+void follow();

@@ -1,5 +1,5 @@
 /** Links, buttons, times and the states every view has: loading, empty, failed. */
-import type { ComponentChildren, JSX } from "preact";
+import type { AnchorHTMLAttributes, ComponentChildren } from "preact";
 
 import { ApiError, Offline } from "../api/client";
 import { go } from "../state/location";
@@ -10,10 +10,13 @@ export function Link({
   to,
   children,
   ...rest
-}: { to: string; children: ComponentChildren } & Omit<JSX.HTMLAttributes<HTMLAnchorElement>, "to">) {
+}: { to: string; children: ComponentChildren; role?: "tab" } & Omit<
+  AnchorHTMLAttributes<HTMLAnchorElement>,
+  "role" | "href"
+>) {
   return (
     <a
-      {...rest}
+      {...(rest as object)}
       href={to}
       onClick={(event) => {
         if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;

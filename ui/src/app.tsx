@@ -1,0 +1,124 @@
+/** The shell: what every page has around it, and which view an address names. */
+import type { ComponentType } from "preact";
+import { useEffect, useState } from "preact/hooks";
+
+import { Empty, Failed, IconButton, Link, Loading } from "./components/basics";
+import { KeyDialog } from "./components/key-dialog";
+import { Shortcuts } from "./components/shortcuts";
+import { Toasts } from "./components/toasts";
+import { connection } from "./state/connection";
+import { path } from "./state/location";
+import { nextTheme, theme } from "./state/theme";
+import { RunsView } from "./views/runs/runs-view";
+
+/** A view that is fetched when it is first looked at. */
+function later<P extends object>(load: () => Promise<ComponentType<P>>) {
+  let found: ComponentType<P> | undefined;
+  return function Later(props: P) {
+    const [View, setView] = useState<ComponentType<P> | undefined>(() => found);
+    const [error, setError] = useState<Error>();
+    useEffect(() => {
+      if (found) return;
+      load().then(
+        (view) => {
+          found = view;
+          setView(() => view);
+        },
+        () => setError(new Error("A part of this page is gone, as after an upgrade of the server.")),
+      );
+    }, []);
+    if (error) return <Failed error={error} retry={() => location.reload()} />;
+    return View ? <View {...props} /> : <Loading />;
+  };
+}
+
+const RunView = later(() => import("./views/run/run-view").then((m) => m.RunView));
+const ExperimentsView = later(() => import("./views/experiments").then((m) => m.ExperimentsView));
+const TrashView = later(() => import("./views/trash").then((m) => m.TrashView));
+const ServerView = later(() => import("./views/server").then((m) => m.ServerView));
+
+const NAVIGATION = [
+  ["/", "Runs"],
+  ["/experiments", "Experiments"],
+  ["/trash", "Trash"],
+  ["/server", "Server"],
+] as const;
+
+export function App() {
+  return (
+    <>
+      <a class="skip-link" href="#main">
+        Skip to the content
+      </a>
+      <header class="top-bar">
+        <Link to="/" class="brand" aria-label="tracker, all runs">
+          <Logo />
+          <span>tracker</span>
+        </Link>
+        <nav aria-label="Main">
+          {NAVIGATION.map(([to, name]) => (
+            <Link key={to} to={to} aria-current={isCurrent(to) ? "page" : undefined}>
+              {name}
+            </Link>
+          ))}
+        </nav>
+        <div class="top-right">
+          <Shortcuts />
+          <IconButton
+            icon={theme.value === "dark" ? "moon" : theme.value === "light" ? "sun" : "system"}
+            label={`Colours: ${theme.value}`}
+            onClick={nextTheme}
+          />
+        </div>
+      </header>
+      {connection.value === "offline" && (
+        <div class="banner" role="alert">
+          <span class="spinner" aria-hidden="true" /> The server does not answer. What is shown is
+          the last that was known; this page goes on by itself.
+        </div>
+      )}
+      <main id="main" tabIndex={-1}>
+        {connection.value === "locked" ? <KeyDialog /> : <View at={path.value} />}
+      </main>
+      <Toasts />
+    </>
+  );
+}
+
+function isCurrent(to: string): boolean {
+  return to === "/" ? path.value === "/" || path.value.startsWith("/runs/") : path.value.startsWith(to);
+}
+
+function View({ at }: { at: string }) {
+  const [, first = "", second] = at.split("/");
+  if (first === "") return <RunsView />;
+  if (first === "runs" && second) return <RunView key={second} runId={decodeURIComponent(second)} />;
+  if (first === "experiments") {
+    return <ExperimentsView experimentId={second ? decodeURIComponent(second) : null} />;
+  }
+  if (first === "trash") return <TrashView />;
+  if (first === "server") return <ServerView />;
+  return (
+    <Empty title="There is nothing at this address">
+      <p>
+        <Link to="/">All runs</Link>
+      </p>
+    </Empty>
+  );
+}
+
+function Logo() {
+  return (
+    <svg width="22" height="22" viewBox="0 0 32 32" aria-hidden="true">
+      <rect width="32" height="32" rx="7" class="logo-back" />
+      <path
+        d="M5 8c5 0 4 15 10 15S20 12 27 11"
+        fill="none"
+        stroke="#fff"
+        stroke-width="3"
+        stroke-linecap="round"
+      />
+      <circle cx="15" cy="23" r="2.6" fill="#ffd166" />
+    </svg>
+  );
+}

@@ -1,0 +1,189 @@
+/** All charts of some runs, in groups by the metrics' prefixes. */
+import { useMemo, useState } from "preact/hooks";
+
+import type { Run } from "../api/types";
+import { Empty, Segmented } from "../components/basics";
+import { Icon } from "../components/icons";
+import { query, setQuery } from "../state/location";
+import { ChartCard } from "./chart-card";
+import type { XKind } from "./lines";
+import { chartSettings, setZoom, type ChartSettings } from "./settings";
+import { shortNumber } from "./chart";
+
+/** Metrics by what stands before their last slash; those without one come first. */
+export function groupsOf(keys: readonly string[]): [string, string[]][] {
+  const groups = new Map<string, string[]>();
+  for (const key of [...keys].sort()) {
+    const slash = key.lastIndexOf("/");
+    const prefix = slash > 0 ? key.slice(0, slash) : "";
+    const group = groups.get(prefix);
+    if (group) group.push(key);
+    else groups.set(prefix, [key]);
+  }
+  const isSystem = (prefix: string) => Number(prefix === "system" || prefix.startsWith("system/"));
+  return [...groups].sort(([a], [b]) => isSystem(a) - isSystem(b) || (a < b ? -1 : 1));
+}
+
+/** A finder for metric names: a regular expression, or plain text if it is none. */
+export function finder(text: string): (key: string) => boolean {
+  if (text === "") return () => true;
+  try {
+    const pattern = new RegExp(text, "i");
+    return (key) => pattern.test(key);
+  } catch {
+    return (key) => key.toLowerCase().includes(text.toLowerCase());
+  }
+}
+
+const CHARTS_AT_ONCE = 60;
+
+export function ChartGrid({ runs }: { runs: readonly Run[] }) {
+  const settings = chartSettings();
+  const keys = useMemo(() => {
+    const all = new Set<string>();
+    for (const run of runs) for (const key in run.metrics) all.add(key);
+    return [...all];
+  }, [runs]);
+  const keysText = keys.join("\n");
+  const groups = useMemo(
+    () => groupsOf(keys.filter(finder(settings.find))),
+    [keysText, settings.find],
+  );
+  const width = settings.perRow > 0 ? `repeat(${settings.perRow}, minmax(0, 1fr))` : undefined;
+  return (
+    <div class="chart-page">
+      <ChartTools settings={settings} keys={keys} />
+      {keys.length === 0 ? (
+        <Empty title="No metrics yet">
+          <p class="faint">They appear here while they are logged.</p>
+        </Empty>
+      ) : groups.length === 0 ? (
+        <Empty title="No metric matches">
+          <button type="button" onClick={() => setQuery({ metric: null })}>
+            Show all {keys.length}
+          </button>
+        </Empty>
+      ) : (
+        groups.map(([prefix, members]) => (
+          <Group key={prefix} prefix={prefix} members={members} runs={runs} settings={settings} columns={width} />
+        ))
+      )}
+    </div>
+  );
+}
+
+function Group({
+  prefix,
+  members,
+  runs,
+  settings,
+  columns,
+}: {
+  prefix: string;
+  members: string[];
+  runs: readonly Run[];
+  settings: ChartSettings;
+  columns: string | undefined;
+}) {
+  const [isOpen, setOpen] = useState(true);
+  const [count, setCount] = useState(CHARTS_AT_ONCE);
+  return (
+    <section class="chart-group">
+      {prefix !== "" && (
+        <h2>
+          <button type="button" class="group-toggle" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+            <Icon name={isOpen ? "down" : "right"} size={14} /> {prefix}
+            <span class="badge">{members.length}</span>
+          </button>
+        </h2>
+      )}
+      {isOpen && (
+        <div class="chart-cards" style={columns ? { gridTemplateColumns: columns } : {}}>
+          {members.slice(0, count).map((key) => (
+            <ChartCard key={key} metric={key} runs={runs} settings={settings} />
+          ))}
+        </div>
+      )}
+      {isOpen && members.length > count && (
+        <button type="button" onClick={() => setCount(count + CHARTS_AT_ONCE)}>
+          Show {Math.min(CHARTS_AT_ONCE, members.length - count)} more of {members.length}
+        </button>
+      )}
+    </section>
+  );
+}
+
+const X_KINDS: readonly (readonly [XKind, string])[] = [
+  ["step", "Step"],
+  ["relative", "Relative"],
+  ["wall", "Wall time"],
+];
+
+function ChartTools({ settings, keys }: { settings: ChartSettings; keys: string[] }) {
+  const { zoom } = settings;
+  const setX = (x: string) => setQuery({ x: x === "step" ? null : x, zoom: null });
+  return (
+    <div class="chart-tools" role="toolbar" aria-label="How charts are drawn">
+      <label class="find">
+        <Icon name="search" />
+        <input
+          type="search"
+          aria-label="Find metrics"
+          placeholder="Find metrics (regular expression)"
+          value={settings.find}
+          onInput={(event) => setQuery({ metric: event.currentTarget.value })}
+        />
+      </label>
+      <Segmented
+        label="x axis"
+        value={settings.xKind}
+        options={settings.xKind === "metric" ? [...X_KINDS, ["metric", settings.xMetric]] : X_KINDS}
+        onChange={(kind) => setX(kind)}
+      />
+      <select
+        aria-label="Another metric as x"
+        value={settings.xMetric}
+        onChange={(event) => setX(event.currentTarget.value ? `metric:${event.currentTarget.value}` : "step")}
+      >
+        <option value="">x by metric …</option>
+        {[...keys].sort().map((key) => (
+          <option key={key} value={key}>
+            {key}
+          </option>
+        ))}
+      </select>
+      <label class="slider">
+        Smoothing
+        <input
+          type="range"
+          min="0"
+          max="0.99"
+          step="0.01"
+          value={settings.smoothing}
+          aria-valuetext={String(settings.smoothing)}
+          onInput={(event) => setQuery({ smooth: Number(event.currentTarget.value) || null })}
+        />
+        <output>{settings.smoothing.toFixed(2)}</output>
+      </label>
+      <Toggle name="logx" label="log x" />
+      <Toggle name="logy" label="log y" />
+      <Toggle name="outliers" label="hide outliers" />
+      {zoom && (
+        <button type="button" class="chip on" onClick={() => setZoom(null)}>
+          <Icon name="reset" size={13} />
+          {settings.xKind === "wall" ? "zoomed" : `${shortNumber(zoom.min)} … ${shortNumber(zoom.max)}`}
+        </button>
+      )}
+    </div>
+  );
+}
+
+function Toggle({ name, label }: { name: string; label: string }) {
+  const isOn = query.value.has(name);
+  return (
+    <label class="toggle">
+      <input type="checkbox" checked={isOn} onChange={() => setQuery({ [name]: !isOn })} />
+      {label}
+    </label>
+  );
+}

@@ -1,0 +1,116 @@
+/** Params and metrics as axes: numbers where all values are numbers, categories otherwise. */
+import { toNumber, type Run } from "../../api/types";
+import { fieldOf, runDuration, summaryValue } from "../../table/columns";
+
+export interface Axis {
+  id: string;
+  isNumeric: boolean;
+  isLog: boolean;
+  min: number;
+  max: number;
+  categories: string[];
+  /** The run's place on the axis: a number, or the place of its category; NaN for none. */
+  place: (run: Run) => number;
+}
+
+export function rawValue(run: Run, id: string): string | number | undefined {
+  const field = fieldOf(id);
+  if (field.kind === "params") return run.params[field.key];
+  if (field.kind === "tags") return run.tags[field.key];
+  if (field.kind === "metrics") {
+    const metric = run.metrics[field.key];
+    return metric && summaryValue(metric, field.summary);
+  }
+  if (id === "duration") return runDuration(run) / 1e6;
+  if (id === "start_time") return run.start_time_us / 1e6;
+  return undefined;
+}
+
+export function axisOf(id: string, runs: readonly Run[], isLog: boolean): Axis {
+  const values = runs.map((run) => rawValue(run, id)).filter((value) => value !== undefined);
+  const isNumeric =
+    values.length > 0 && values.every((value) => typeof value === "number" || (value.trim() !== "" && !Number.isNaN(Number(value))));
+  if (!isNumeric) {
+    const categories = [...new Set(values.map(String))].sort().slice(0, 200);
+    const places = new Map(categories.map((value, index) => [value, index]));
+    return {
+      id,
+      isNumeric,
+      isLog: false,
+      min: 0,
+      max: Math.max(1, categories.length - 1),
+      categories,
+      place: (run) => places.get(String(rawValue(run, id))) ?? NaN,
+    };
+  }
+  const numbers = values.map(Number).filter((value) => Number.isFinite(value) && (!isLog || value > 0));
+  let min = Infinity;
+  let max = -Infinity;
+  for (const value of numbers) {
+    min = Math.min(min, value);
+    max = Math.max(max, value);
+  }
+  if (min > max) [min, max] = [0, 1];
+  if (min === max) [min, max] = isLog ? [min / 2, max * 2] : [min - 1, max + 1];
+  return {
+    id,
+    isNumeric,
+    isLog,
+    min,
+    max,
+    categories: [],
+    place: (run) => {
+      const value = rawValue(run, id);
+      return value === undefined ? NaN : typeof value === "number" ? value : toNumber(Number(value));
+    },
+  };
+}
+
+/** From 0 at the least to 1 at the greatest; NaN where there is nothing to show. */
+export function share(axis: Axis, value: number): number {
+  if (!Number.isFinite(value)) return NaN;
+  if (!axis.isLog) return (value - axis.min) / (axis.max - axis.min);
+  return value > 0 ? Math.log(value / axis.min) / Math.log(axis.max / axis.min) : NaN;
+}
+
+export function valueAt(axis: Axis, part: number): number {
+  if (!axis.isLog) return axis.min + part * (axis.max - axis.min);
+  return axis.min * (axis.max / axis.min) ** part;
+}
+
+/** Blue to yellow by way of green: told apart in grey and by colour-blind eyes (viridis). */
+export function scaleColor(part: number): string {
+  if (!Number.isFinite(part)) return "#8886";
+  const stops = [
+    [72, 64, 150], [58, 105, 170], [40, 145, 150], [80, 175, 105], [215, 190, 50],
+  ] as const;
+  const at = Math.min(0.9999, Math.max(0, part)) * (stops.length - 1);
+  const [a, b] = [stops[Math.floor(at)]!, stops[Math.floor(at) + 1]!];
+  const mix = at - Math.floor(at);
+  return `rgb(${a.map((value, i) => Math.round(value + (b[i]! - value) * mix)).join(" ")})`;
+}
+
+/** All that may be an axis: metrics first, then params that differ. */
+export function axisIds(runs: readonly Run[]): string[] {
+  const metrics = new Set<string>();
+  const params = new Map<string, Set<string>>();
+  for (const run of runs) {
+    for (const key in run.metrics) metrics.add(`metrics.${key}`);
+    for (const [key, value] of Object.entries(run.params)) {
+      const id = `params.${key}`;
+      const seen = params.get(id);
+      if (seen) seen.add(value);
+      else params.set(id, new Set([value]));
+    }
+  }
+  const varied = [...params].sort((a, b) => Number(b[1].size > 1) - Number(a[1].size > 1));
+  return [...[...metrics].sort(), ...varied.map(([id]) => id), "duration", "start_time"];
+}
+
+export function defaultAxes(runs: readonly Run[]): string[] {
+  const ids = axisIds(runs);
+  const differs = (id: string) => new Set(runs.map((run) => rawValue(run, id))).size > 1;
+  const params = ids.filter((id) => id.startsWith("params.") && differs(id)).slice(0, 5);
+  const metrics = ids.filter((id) => id.startsWith("metrics.") && !id.startsWith("metrics.system/") && differs(id));
+  return [...params, ...metrics.slice(0, 3)];
+}

@@ -1,0 +1,195 @@
+/** The server itself: version, how far the log and its projections are, and their proof. */
+import { useEffect, useState } from "preact/hooks";
+
+import { ready, searchRuns, verify, version } from "../api/runs";
+import type { Run, Verify } from "../api/types";
+import { Failed, Link, Loading, Time } from "../components/basics";
+import { whole } from "../components/format";
+import { pulse } from "../state/live";
+import { useResource } from "../state/resource";
+import { attempt } from "../state/toasts";
+
+const LOOK_MS = 700;
+
+export function ServerView() {
+  const resource = useResource(
+    async (signal) => {
+      const [state, about, going] = await Promise.all([
+        ready(signal),
+        version(signal),
+        searchRuns({ filter: "status = 'RUNNING'", max_results: 200, columns: [] }, signal),
+      ]);
+      return { state, about, going: going.runs };
+    },
+    ["server"],
+    { isLive: true },
+  );
+  useEffect(() => {
+    document.title = "Server · tracker";
+  }, []);
+  if (resource.error && !resource.data) return <Failed error={resource.error} retry={resource.reload} />;
+  if (!resource.data) return <Loading what="Asking the server" />;
+  const { state, about, going } = resource.data;
+  return (
+    <div class="page">
+      <div class="page-head">
+        <h1>Server</h1>
+      </div>
+      <div class="overview">
+        <section class="card">
+          <h2>State</h2>
+          <table class="pairs">
+            <tbody>
+              <Pair name="Version" text={about.version} />
+              <Pair name="State" text={state.status} />
+              <Pair name="Head of the log" text={whole(state.head)} />
+              <Pair name="Looked at" text={`${new Date().toLocaleTimeString()} (${pulse.value} changes seen)`} />
+            </tbody>
+          </table>
+          <p>
+            <a href="/api/v1/openapi.json" target="_blank" rel="noopener">
+              The HTTP API
+            </a>{" "}
+            ·{" "}
+            <a href="/metrics" target="_blank" rel="noopener">
+              Prometheus metrics
+            </a>
+          </p>
+        </section>
+        <section class="card">
+          <h2>Projections</h2>
+          <table class="plain-table">
+            <thead>
+              <tr>
+                <th scope="col">Name</th>
+                <th scope="col" class="numeric">version</th>
+                <th scope="col" class="numeric">position</th>
+                <th scope="col" class="numeric">lag</th>
+              </tr>
+            </thead>
+            <tbody>
+              {state.projections.map((one) => (
+                <tr key={one.name}>
+                  <th scope="row">{one.name}</th>
+                  <td class="numeric">{one.version}</td>
+                  <td class="numeric">{whole(one.position)}</td>
+                  <td class={`numeric${one.lag > 10_000 ? " warning" : ""}`}>{whole(one.lag)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
+        <VerifyCard />
+        <Going runs={going} />
+      </div>
+    </div>
+  );
+}
+
+function Pair({ name, text }: { name: string; text: string }) {
+  return (
+    <tr>
+      <th scope="row">{name}</th>
+      <td>{text}</td>
+    </tr>
+  );
+}
+
+function VerifyCard() {
+  const resource = useResource((signal) => verify(false, signal), ["verify"]);
+  const [begun, setBegun] = useState(0);
+  const isRunning = resource.data?.state === "running";
+  useEffect(() => {
+    if (!isRunning) return;
+    const timer = setInterval(resource.reload, LOOK_MS);
+    return () => clearInterval(timer);
+  }, [isRunning, begun]);
+  const begin = async () => {
+    const state = await attempt(verify(true));
+    if (state) resource.set(state);
+    setBegun(begun + 1);
+  };
+  return (
+    <section class="card span">
+      <h2>Proof of the log</h2>
+      <p class="faint">
+        That no recorded byte has changed, no writer's sequence has a hole, and the projections are what the
+        log says.
+      </p>
+      <button type="button" disabled={isRunning} onClick={() => void begin()}>
+        {isRunning ? "Verifying …" : "Verify now"}
+      </button>
+      {resource.error && <Failed error={resource.error} />}
+      {resource.data && <Outcome state={resource.data} />}
+    </section>
+  );
+}
+
+function Outcome({ state }: { state: Verify }) {
+  if (state.state === "failed") return <p class="note warning">It failed: {state.error}</p>;
+  if (state.state === "running") return <Facts facts={state.progress ?? {}} />;
+  if (state.state === "none" || !state.report) return null;
+  const isClean = state.report.is_clean === true;
+  return (
+    <>
+      <p class={`note ${isClean ? "good" : "warning"}`} role="status">
+        {isClean ? "Everything is as it was recorded." : "Something differs; see below."}
+      </p>
+      <Facts facts={state.report} />
+    </>
+  );
+}
+
+function Facts({ facts }: { facts: Record<string, unknown> }) {
+  return (
+    <table class="pairs">
+      <tbody>
+        {Object.entries(facts).map(([name, value]) => (
+          <tr key={name}>
+            <th scope="row">{name.replaceAll("_", " ")}</th>
+            <td>
+              {typeof value === "object" && value !== null ? (
+                <pre class="inline">{JSON.stringify(value, null, 1).slice(0, 5000)}</pre>
+              ) : typeof value === "number" ? (
+                whole(value)
+              ) : (
+                String(value)
+              )}
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Going({ runs }: { runs: readonly Run[] }) {
+  const live = runs.filter((run) => run.liveness === "live");
+  return (
+    <section class="card span">
+      <h2>
+        Writing now <span class="badge">{live.length}</span>
+      </h2>
+      {live.length === 0 ? (
+        <p class="faint">No process reports at the moment.</p>
+      ) : (
+        <table class="plain-table">
+          <tbody>
+            {live.slice(0, 50).map((run) => (
+              <tr key={run.run_id}>
+                <td>
+                  <Link to={`/runs/${encodeURIComponent(run.run_id)}`}>{run.name || run.run_id}</Link>
+                </td>
+                <td>{run.user_id}</td>
+                <td>
+                  since <Time us={run.start_time_us} />
+                </td>
+                <td class="numeric">position {whole(run.last_position)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}
