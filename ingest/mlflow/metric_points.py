@@ -88,8 +88,9 @@ def _plain(items: Sequence[Any]) -> Points | None:
             and known_keys.issuperset(keys)
             and min(times) >= 0
             and max(times) <= TIMESTAMP_MS_MAX
+            and -(2**63) <= min(steps)
+            and max(steps) < 2**63
         )
-        # Arrays refuse what does not fit 64 bits.
         return Points(keys, array("d", values), times, steps) if is_plain else None
     except (KeyError, TypeError, OverflowError):
         return None
