@@ -76,6 +76,16 @@ class BlobNotFound(NotFound):
     code = "blob_not_found"
 
 
+class ArtifactNotFound(NotFound):
+    code = "artifact_not_found"
+
+
+class ArtifactLost(NotFound):
+    """A blob that is named is not in the artifact store; details.sha256 is its name."""
+
+    code = "artifact_lost"
+
+
 class UploadNotFound(NotFound):
     """No such upload, or it was completed, aborted, or abandoned for a day."""
 
@@ -130,10 +140,28 @@ class ParamChanged(ApiError):
     status, code = 409, "param_changed"
 
 
+class ImportRefused(ApiError):
+    """The batches do not continue this log exactly; details.next_position is where it ends."""
+
+    status, code = 409, "import_refused"
+
+
 class StreamMoved(ApiError):
     """A decision was overtaken; it is taken again inside the server and seldom leaves it."""
 
     status, code = 409, "stream_moved"
+
+
+class ArtifactConflict(ApiError):
+    """A file cannot lie where a folder is, or below another file."""
+
+    status, code = 409, "artifact_conflict"
+
+
+class ArtifactIsReference(ApiError):
+    """The bytes are not kept here; details.uri says where they are."""
+
+    status, code = 409, "artifact_is_reference"
 
 
 class PartsMissing(ApiError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from projections.log import EventLogReader
+from projections.log import EventLogReader, LogHead, StoredBatch
 from tracker.events.types import Event
 from tracker.events.wire import BatchHeader
 
@@ -77,6 +77,17 @@ class EventStore(EventLogReader, Protocol):
         StreamMoved when events of `run_id` (or, for '', of the workspace's own stream)
         were appended beyond it: read again and decide again. Metrics do not count: no
         decision depends on them, and a run that trains would never hold still.
+        """
+        ...
+
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> LogHead:
+        """Take over batches of another log as they are; return the head when it is on disk.
+
+        Positions, ids, clocks and chain are kept and the writers' watermarks restored, so
+        the batches must continue exactly at the head, by position and by hash chain: an
+        empty log takes them from position 1. All or nothing. Raises ImportRefused, with
+        the reason, when anything of it does not fit; nothing was stored then. After
+        StoreUnavailable the head tells whether it was.
         """
         ...
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from ingest.errors import (
     InvalidRequest,
@@ -33,6 +33,7 @@ from ingest.errors import (
     WriterMoved,
 )
 from ingest.event_stores.base import AppendOutcome, AppendResult, BatchToAppend, WriterState
+from ingest.event_stores.importing import ImportAppend, continued
 from ingest.event_stores.trimming import NOT_COMPARABLE, decision_batch, trimmed
 from projections.columns import decode_payload
 from projections.log import LogHead, StoredBatch, chain_link
@@ -76,6 +77,9 @@ class DecisionAppend:
     decided_at: int
 
 
+Append: TypeAlias = ClientAppend | DecisionAppend | ImportAppend
+
+
 @dataclass(slots=True)
 class Group:
     """One transaction in the making. `rows`, `writers` and `head` are what it will write."""
@@ -87,9 +91,11 @@ class Group:
     rows: list[StoredBatch] = field(default_factory=list)
     writers: dict[str, WriterState] = field(default_factory=dict)
 
-    def take(self, append: ClientAppend | DecisionAppend) -> AppendResult:
+    def take(self, append: Append) -> AppendResult:
         """Decide one append; raise its refusal and leave the group as it was."""
         match append:
+            case ImportAppend():
+                return self._take_import(append)
             case ClientAppend():
                 return self._take_batch(append.batch, append.payload_sha256)
             case DecisionAppend():
@@ -142,6 +148,13 @@ class Group:
         )
         state = self._add(batch, hashlib.sha256(batch.payload).digest())
         return AppendResult(AppendOutcome.APPENDED, state.next_seq, state.position)
+
+    def _take_import(self, append: ImportAppend) -> AppendResult:
+        head, writers = continued(append.batches, self.head, self._writer)
+        self.rows += append.batches
+        self.writers.update(writers)
+        self.head = head
+        return AppendResult(AppendOutcome.APPENDED, 0, head.next_position - 1)
 
     def _check_not_reused(self, batch: BatchToAppend) -> None:
         header = batch.header

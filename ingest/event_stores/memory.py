@@ -10,7 +10,14 @@ from itertools import islice, takewhile
 
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import AppendResult, BatchToAppend, WriterState
-from ingest.event_stores.group import BatchBody, ClientAppend, DecisionAppend, Group
+from ingest.event_stores.group import (
+    Append,
+    BatchBody,
+    ClientAppend,
+    DecisionAppend,
+    Group,
+)
+from ingest.event_stores.importing import checked_import
 from ingest.event_stores.leases import LeaseRow
 from ingest.event_stores.wakeups import Wakeups
 from projections.log import LogHead, StoredBatch
@@ -63,13 +70,19 @@ class MemoryEventStore:
     ) -> AppendResult:
         return self._take(DecisionAppend(run_id, tuple(events), decided_at))
 
-    def _take(self, append: ClientAppend | DecisionAppend) -> AppendResult:
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> LogHead:
+        self._take(checked_import(batches))
+        return self._log.head
+
+    def _take(self, append: Append) -> AppendResult:
         if self._is_closed:
             raise StoreUnavailable("the event log is closed; send it again", retry_after_s=1.0)
         self._received_at_us = max(self._received_at_us, time.time_ns() // 1000)
         group = Group(self._log, self._log.head, self._received_at_us, self._store_id)
         result = group.take(append)
         self._log.commit(group)
+        if group.rows:  # an import brings clocks of its own
+            self._received_at_us = max(self._received_at_us, group.rows[-1].received_at_us)
         self._wakeups.settle((), reached=group.head.next_position - 1)
         return result
 

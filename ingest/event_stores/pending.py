@@ -6,14 +6,21 @@ import asyncio
 from dataclasses import dataclass
 
 from ingest.event_stores.base import AppendResult
-from ingest.event_stores.group import ClientAppend, DecisionAppend
+from ingest.event_stores.group import Append, ClientAppend
+from ingest.event_stores.importing import ImportAppend
 
 
 @dataclass(frozen=True, slots=True)
 class PendingAppend:
-    append: ClientAppend | DecisionAppend
+    append: Append
     future: asyncio.Future[AppendResult]
 
     @property
     def size(self) -> int:
-        return len(self.append.batch.payload) if isinstance(self.append, ClientAppend) else 0
+        match self.append:
+            case ClientAppend():
+                return len(self.append.batch.payload)
+            case ImportAppend():
+                return self.append.size
+            case _:
+                return 0

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import AppendResult, BatchToAppend, WriterState
-from ingest.event_stores.group import ClientAppend, DecisionAppend
+from ingest.event_stores.group import Append, ClientAppend, DecisionAppend
+from ingest.event_stores.importing import checked_import
 from ingest.event_stores.leases import LeaseRow
 from ingest.event_stores.pending import PendingAppend
 from ingest.event_stores.postgres_commits import CommitLoop
@@ -120,7 +121,14 @@ class PostgresEventStore:
     ) -> AppendResult:
         return await self._submit(DecisionAppend(run_id, tuple(events), decided_at))
 
-    async def _submit(self, append: ClientAppend | DecisionAppend) -> AppendResult:
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> LogHead:
+        append = await asyncio.to_thread(checked_import, batches)
+        if batches:
+            await self._submit(append)
+            return LogHead(batches[-1].last_position + 1, batches[-1].chain_sha256)
+        return await self.head()
+
+    async def _submit(self, append: Append) -> AppendResult:
         async def submit() -> AppendResult:
             if self._is_closed:
                 raise StoreUnavailable("the event log is closed; send it again", retry_after_s=1.0)

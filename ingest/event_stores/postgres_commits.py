@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from ingest.event_stores.group import ClientAppend, DecisionAppend, Group
+from ingest.event_stores.group import Append, Group
 from ingest.event_stores.pending import PendingAppend
 from ingest.event_stores.postgres_connections import Connections
 from ingest.event_stores.postgres_errors import DRIVER_ERRORS, is_of_one_row, unavailable
@@ -156,9 +156,7 @@ class CommitLoop:
             self._partition_ahead(group.head.next_position, state.partitioned_to)
         return settled, group.head.next_position - 1
 
-    def _decide(
-        self, appends: Sequence[ClientAppend | DecisionAppend], state: LockedState
-    ) -> tuple[Group, list[Outcome]]:
+    def _decide(self, appends: Sequence[Append], state: LockedState) -> tuple[Group, list[Outcome]]:
         # Clocks of servers differ and step back; the order of the log does not.
         received_at_us = max(state.received_at_us, time.time_ns() // 1000)
         group = Group(state, state.head, received_at_us, self._opened.store_id)

@@ -24,11 +24,13 @@ from typing import Final
 from ingest.event_stores.base import WriterState
 from ingest.event_stores.group import (
     LOOKED_THROUGH_MAX,
+    Append,
     BatchBody,
     ClientAppend,
     DecisionAppend,
     decision_writer_id,
 )
+from ingest.event_stores.importing import ImportAppend
 from ingest.event_stores.postgres_connections import Connection
 from ingest.event_stores.postgres_schema import OpenedWorkspace
 from projections.log import LogHead
@@ -99,12 +101,10 @@ class Locking:
         self._opened = opened
         self._known: set[str] = set()
 
-    async def lock(
-        self, connection: Connection, appends: Sequence[ClientAppend | DecisionAppend]
-    ) -> LockedState:
+    async def lock(self, connection: Connection, appends: Sequence[Append]) -> LockedState:
         """Lock in the one order, in the transaction that is open."""
         workspace = self._opened.workspace
-        ids = sorted({self._writer_of(append) for append in appends})
+        ids = sorted({id for append in appends for id in self._writers_of(append)})
         unknown = [writer_id for writer_id in ids if writer_id not in self._known]
         if unknown:
             await connection.execute(_PLACEHOLDERS, workspace, unknown)
@@ -136,15 +136,19 @@ class Locking:
             self._known.clear()
         self._known.update(writer_ids)
 
-    def _writer_of(self, append: ClientAppend | DecisionAppend) -> str:
-        if isinstance(append, ClientAppend):
-            return append.batch.header.writer_id
-        return decision_writer_id(self._opened.store_id, append.run_id)
+    def _writers_of(self, append: Append) -> Sequence[str]:
+        match append:
+            case ClientAppend():
+                return [append.batch.header.writer_id]
+            case DecisionAppend():
+                return [decision_writer_id(self._opened.store_id, append.run_id)]
+            case ImportAppend():
+                return [batch.writer_id for batch in append.batches]
 
     async def _ranges(
         self,
         connection: Connection,
-        appends: Sequence[ClientAppend | DecisionAppend],
+        appends: Sequence[Append],
         writers: dict[str, WriterState],
     ) -> dict[tuple[str, int], tuple[int, int]]:
         """(n, records_crc) of stored batches that begin where one of these begins."""
@@ -162,7 +166,7 @@ class Locking:
         return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
     async def _streams(
-        self, connection: Connection, appends: Sequence[ClientAppend | DecisionAppend]
+        self, connection: Connection, appends: Sequence[Append]
     ) -> dict[tuple[str, int], list[BatchBody]]:
         """What was appended to a run since each decision about it was prepared."""
         streams: dict[tuple[str, int], list[BatchBody]] = {}

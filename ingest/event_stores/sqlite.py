@@ -17,7 +17,8 @@ from typing import Final
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import AppendResult, BatchToAppend, WriterState
 from ingest.event_stores.file_lock import FileLock
-from ingest.event_stores.group import ClientAppend, DecisionAppend
+from ingest.event_stores.group import Append, ClientAppend, DecisionAppend
+from ingest.event_stores.importing import checked_import
 from ingest.event_stores.leases import LeaseRow, load_leases, save_leases
 from ingest.event_stores.migrations import migrate
 from ingest.event_stores.pending import PendingAppend
@@ -80,7 +81,14 @@ class SqliteEventStore:
     ) -> AppendResult:
         return await self._submit(DecisionAppend(run_id, tuple(events), decided_at))
 
-    async def _submit(self, append: ClientAppend | DecisionAppend) -> AppendResult:
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> LogHead:
+        append = await asyncio.to_thread(checked_import, batches)
+        if batches:
+            await self._submit(append)
+            return LogHead(batches[-1].last_position + 1, batches[-1].chain_sha256)
+        return self._state.head
+
+    async def _submit(self, append: Append) -> AppendResult:
         if self._is_closed:
             raise StoreUnavailable("the event log is closed; send it again", retry_after_s=1.0)
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()

@@ -49,6 +49,8 @@ class CommittedState:
         if len(self._cache) + len(group.writers) > WRITERS_CACHED_MAX:
             self._cache.clear()
         self._cache.update(group.writers)
+        if group.rows:  # an import brings clocks of its own
+            self._received_at_us = max(self._received_at_us, group.rows[-1].received_at_us)
         pages = _PAGES_PER_COMMIT + _PAGES_PER_ROW * len(group.rows)
         payloads = sum(len(row.payload) for row in group.rows)
         self.bytes_since_checkpoint += pages * PAGE_BYTES + payloads

@@ -28,7 +28,8 @@ class CommitStatistics:
         self.batches += batches
         self.commit_s_total += commit_s
         self.commit_s_last = commit_s
-        size_bucket = next(bound for bound in GROUP_SIZE_BUCKETS if batches <= bound)
+        # An import's group may be larger than any of appends.
+        size_bucket = next((b for b in GROUP_SIZE_BUCKETS if batches <= b), float("inf"))
         self.group_size_counts[size_bucket] = self.group_size_counts.get(size_bucket, 0) + 1
         time_bucket = next((b for b in COMMIT_S_BUCKETS if commit_s <= b), float("inf"))
         self.commit_s_counts[time_bucket] = self.commit_s_counts.get(time_bucket, 0) + 1
