@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from projections.read_models import ViewType
+from projections.read_models import Filter, Order, ViewType
 from projections.runs_search import check_page_size
 from projections.search.compile_sqlite import compile_filter
 from projections.search.entities_sqlite import ExperimentEntity
@@ -33,8 +33,8 @@ class FoundExperiments:
 def find_experiments(
     connection: sqlite3.Connection,
     *,
-    filter: str,
-    order_by: Sequence[str],
+    filter: Filter,
+    order_by: Order,
     view: ViewType,
     max_results: int,
     page_token: str | None,

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from projections.columns import Float64s, Int64s
+from projections.search import ast
 
 T = TypeVar("T")
+
+# In the words of the search language, or as the trees that another language was read into.
+Filter: TypeAlias = str | ast.Expression
+Order: TypeAlias = Sequence[str | ast.OrderTerm]
 
 
 class ViewType(StrEnum):
@@ -170,8 +175,8 @@ class RunSearch:
     """
 
     experiment_ids: Sequence[str] = ()
-    filter: str = ""
-    order_by: Sequence[str] = ()
+    filter: Filter = ""
+    order_by: Order = ()
     view: ViewType = ViewType.ACTIVE_ONLY
     max_results: int = 100
     page_token: str | None = None
@@ -222,8 +227,8 @@ class RunsReadStore(Protocol):
     async def search_experiments(
         self,
         *,
-        filter: str,
-        order_by: Sequence[str],
+        filter: Filter,
+        order_by: Order,
         view: ViewType,
         max_results: int,
         page_token: str | None,

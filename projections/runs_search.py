@@ -14,7 +14,7 @@ from projections.search.entities_sqlite import IS_ACTIVE, IS_DELETED, RunEntity
 from projections.search.errors import InvalidQuery
 from projections.search.fields import RUNS
 from projections.search.limits import PAGE_RUNS_MAX
-from projections.search.order_sqlite import after, order_list, select_list, tie_columns
+from projections.search.order_sqlite import after, order_list, select_list, width_of
 from projections.search.paging import Cursor, SortValue, decode_token, encode_token, fingerprint
 from projections.search.parser import parse_filter, parse_order
 from projections.search.plan_sqlite import Query, RunSelection, plan
@@ -66,7 +66,7 @@ def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
     key_ids = _key_ids(connection, expression, terms)
     entity = RunEntity(key_ids, now_us, search.live_run_ids)
     if search.page_token:
-        columns = 2 * len(terms) + len(tie_columns(terms, entity))
+        columns = width_of(terms, entity)
         cursor = decode_token(search.page_token, name, columns=columns)
         now_us = cursor.now_us
         entity = RunEntity(key_ids, now_us, search.live_run_ids)

@@ -18,6 +18,7 @@ from ingest.mlflow import (
     multipart,
     proxy,
     runs,
+    search,
     server_info,
     unsupported,
 )
@@ -39,6 +40,9 @@ _ENDPOINTS: Final = (
     Endpoint("POST", "/mlflow/runs/delete", runs.delete),
     Endpoint("POST", "/mlflow/runs/restore", runs.restore),
     Endpoint("POST", "/mlflow/runs/delete-tag", runs.delete_tag),
+    Endpoint("POST", "/mlflow/runs/search", search.search_runs),
+    Endpoint("POST", "/mlflow/experiments/search", search.search_experiments),
+    Endpoint("GET", "/mlflow/experiments/search", search.search_experiments),
     Endpoint("POST", "/mlflow/runs/log-batch", batches.log_batch),
     Endpoint("POST", "/mlflow/runs/log-metric", batches.log_metric),
     Endpoint("POST", "/mlflow/runs/log-parameter", batches.log_param),

@@ -180,8 +180,11 @@ Expression: TypeAlias = Predicate | Not | And | Or
 
 @dataclass(frozen=True, slots=True)
 class OrderTerm:
+    """`is_whole`: long texts are ordered by all of their characters, not by the first ones."""
+
     field: Field
     is_descending: bool = False
+    is_whole: bool = False
 
 
 def conjunction(items: Iterable[Expression]) -> Expression:

@@ -166,6 +166,8 @@ class RunEntity:
 
 _EXPERIMENT_COLUMNS: Final[Mapping[str, Column]] = {
     "experiment_id": Column(Sql("e.experiment_id")),
+    # Ids are digits; MLflow orders them as the numbers they are. No filter knows this name.
+    "experiment_number": Column(Sql("CAST(e.experiment_id AS INTEGER)")),
     "name": Column(Sql("e.name")),
     "lifecycle_stage": Column(Sql("e.lifecycle_stage")),
     "artifact_location": Column(Sql("e.artifact_location"), True),

@@ -14,6 +14,7 @@ from enum import IntEnum
 
 from projections.search import ast
 from projections.search.entities_sqlite import NAN_COLUMNS, Entity, order_text
+from projections.search.limits import ORDER_CHARACTERS_MAX
 from projections.search.paging import SortValue
 from projections.search.sql_text import Sql, join
 
@@ -58,7 +59,7 @@ def order_of(terms: Sequence[ast.OrderTerm], entity: Entity, *, skip: int = 0) -
         alias = alias_of(index)
         row = entity.row_of(term.field, alias)
         if row is None:
-            columns.extend(missing_columns())
+            columns.extend(missing_columns(term))
         else:
             joins.append(Sql(" LEFT JOIN ") + row)
             columns.extend(_keyed_columns(term, alias, entity))
@@ -76,11 +77,26 @@ def keyed_value(field: ast.Field, alias: str, entity: Entity) -> Sql:
     return Sql(value if isinstance(field, ast.Metric) else order_text(value))
 
 
-def missing_columns() -> tuple[SortColumn, SortColumn]:
-    return (
-        SortColumn(Sql("2"), fixed=int(Rank.MISSING), is_fixed=True),
-        SortColumn(Sql("NULL"), is_fixed=True),
-    )
+def missing_columns(term: ast.OrderTerm) -> tuple[SortColumn, ...]:
+    rank = SortColumn(Sql("2"), fixed=int(Rank.MISSING), is_fixed=True)
+    none = SortColumn(Sql("NULL"), is_fixed=True)
+    return (rank, none, none) if has_rest(term) else (rank, none)
+
+
+def has_rest(term: ast.OrderTerm) -> bool:
+    """True if what follows the ordered part of a text is a column of its own."""
+    return term.is_whole and isinstance(term.field, ast.Param | ast.Tag)
+
+
+def rest_column(term: ast.OrderTerm, alias: str, entity: Entity) -> SortColumn:
+    text = entity.value_of(term.field, alias)
+    rest = Sql(f"substr({text}, {ORDER_CHARACTERS_MAX + 1})")
+    return SortColumn(rest, is_descending=term.is_descending)
+
+
+def width_of(terms: Sequence[ast.OrderTerm], entity: Entity) -> int:
+    """The number of columns that terms and ties are ordered by."""
+    return sum(3 if has_rest(term) else 2 for term in terms) + len(tie_columns(terms, entity))
 
 
 def tie_columns(terms: Sequence[ast.OrderTerm], entity: Entity) -> list[SortColumn]:
@@ -103,9 +119,7 @@ def _attribute_columns(
     return SortColumn(Sql(f"2 * ({rank.text})", rank.params)), value
 
 
-def _keyed_columns(
-    term: ast.OrderTerm, alias: str, entity: Entity
-) -> tuple[SortColumn, SortColumn]:
+def _keyed_columns(term: ast.OrderTerm, alias: str, entity: Entity) -> tuple[SortColumn, ...]:
     column = entity.value_of(term.field, alias)
     value = SortColumn(keyed_value(term.field, alias, entity), is_descending=term.is_descending)
     if column.partition(".")[2] in NAN_COLUMNS:
@@ -113,6 +127,8 @@ def _keyed_columns(
         rank = f"CASE WHEN {has_none} THEN 2 ELSE {column} IS NULL END"
     else:
         rank = f"2 * ({column} IS NULL)"
+    if has_rest(term):
+        return SortColumn(Sql(rank)), value, rest_column(term, alias, entity)
     return SortColumn(Sql(rank)), value
 
 

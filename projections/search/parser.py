@@ -40,6 +40,7 @@ at its column and a compiler meets only what makes sense.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from projections.search import ast
@@ -69,8 +70,13 @@ _MATCHINGS: Final = {
 _OPERATORS_HINT: Final = "=, !=, <, <=, >, >=, [NOT] IN, [NOT] LIKE, ILIKE, RLIKE or IS [NOT] NULL"
 
 
-def parse_filter(text: str, catalog: Catalog) -> ast.Expression | None:
-    """The tree of `text`, or None when it is empty and everything matches."""
+def parse_filter(text: str | ast.Expression, catalog: Catalog) -> ast.Expression | None:
+    """The tree of `text`, or None when it is empty and everything matches.
+
+    A tree that was made elsewhere, of another language, is taken as it is.
+    """
+    if not isinstance(text, str):
+        return text
     tokens = TokenStream(text)
     if tokens.peek().kind is TokenKind.END:
         return None
@@ -80,7 +86,9 @@ def parse_filter(text: str, catalog: Catalog) -> ast.Expression | None:
     return expression
 
 
-def parse_order(texts: list[str] | tuple[str, ...], catalog: Catalog) -> tuple[ast.OrderTerm, ...]:
+def parse_order(
+    texts: Sequence[str | ast.OrderTerm], catalog: Catalog
+) -> tuple[ast.OrderTerm, ...]:
     """One term per text. Columns in errors count within the text at fault."""
     if len(texts) > ORDER_TERMS_MAX:
         raise InvalidQuery(
@@ -90,9 +98,9 @@ def parse_order(texts: list[str] | tuple[str, ...], catalog: Catalog) -> tuple[a
     terms: list[ast.OrderTerm] = []
     for text in texts:
         try:
-            term = _parse_order_term(text, catalog)
+            term = text if isinstance(text, ast.OrderTerm) else _parse_order_term(text, catalog)
         except InvalidQuery as error:
-            message = f"order_by {text[:60]!r}: {error.message}"
+            message = f"order_by {str(text)[:60]!r}: {error.message}"
             raise InvalidQuery(message, position=error.position) from None
         if all(term.field != earlier.field for earlier in terms):
             terms.append(term)

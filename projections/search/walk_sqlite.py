@@ -21,9 +21,11 @@ from projections.search.order_sqlite import (
     Rank,
     SortColumn,
     alias_of,
+    has_rest,
     keyed_value,
     missing_columns,
     order_of,
+    rest_column,
 )
 from projections.search.sql_text import NOTHING, TRUE, Sql, all_of
 
@@ -127,10 +129,12 @@ def _by_value(
     field = terms[0].field
     value = keyed_value(field, _FIRST, entity)
     column = entity.value_of(field, _FIRST)
-    first = (
+    first: tuple[SortColumn, ...] = (
         SortColumn(Sql("0"), fixed=int(Rank.VALUE), is_fixed=True),
         SortColumn(value, is_descending=terms[0].is_descending),
     )
+    if has_rest(terms[0]):
+        first = (*first, rest_column(terms[0], _FIRST, entity))
     tests = {
         condition: test
         for condition in conditions
@@ -160,7 +164,7 @@ def _where_missing(
     is_there = f"{value} IS NOT NULL" if not isinstance(terms[0].field, ast.Metric) else "1"
     absent = Sql(f"NOT EXISTS (SELECT 1 FROM {table} WHERE {condition} AND {is_there})", row.params)
     rest = order_of(terms, entity, skip=1)
-    order = Order(rest.joins, (*missing_columns(), *rest.columns))
+    order = Order(rest.joins, (*missing_columns(terms[0]), *rest.columns))
     source = _runs_by_start(experiment_ids) if len(terms) == 1 else Sql("run r")
     return Stratum(Rank.MISSING, source, absent, order)
 
@@ -168,7 +172,7 @@ def _where_missing(
 def _keyed_stratum(
     rank: Rank,
     terms: Sequence[ast.OrderTerm],
-    first: tuple[SortColumn, SortColumn],
+    first: tuple[SortColumn, ...],
     row: Sql,
     condition: Sql,
     entity: RunEntity,
