@@ -199,6 +199,7 @@ function options(element: HTMLElement, hooks: Hooks): uPlot.Options {
       {
         ...axis,
         space: 70,
+        size: 28,
         ...(xKind !== "wall" && {
           values: (_: uPlot, ticks: (number | null)[]) =>
             ticks.map((tick) =>

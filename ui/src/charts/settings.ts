@@ -11,7 +11,7 @@ export interface ChartSettings {
   hidesOutliers: boolean;
   zoom: Range | null;
   find: string;
-  perRow: number;
+  perRow: number; // 0: as many as fit
 }
 
 export function chartSettings(): ChartSettings {
@@ -30,7 +30,7 @@ export function chartSettings(): ChartSettings {
     hidesOutliers: given.has("outliers"),
     zoom: isZoomed ? { min: from, max: to } : null,
     find: given.get("metric") ?? "",
-    perRow: Math.min(4, Math.max(1, Number(given.get("perrow") ?? 0) || 0)) || 0,
+    perRow: Math.min(4, Math.max(0, Math.floor(Number(given.get("perrow")) || 0))),
   };
 }
 

@@ -156,9 +156,11 @@ function ExperimentCard({
           {experiment.last_run_time_us ? (
             <>last run {ago(experiment.last_run_time_us)}</>
           ) : (
-            <>
-              made <Time us={experiment.created_time_us} />
-            </>
+            experiment.created_time_us > 0 && (
+              <>
+                made <Time us={experiment.created_time_us} />
+              </>
+            )
           )}
         </span>
         <span class="spacer" />

@@ -5,7 +5,6 @@ import { ready, searchRuns, verify, version } from "../api/runs";
 import type { Run, Verify } from "../api/types";
 import { Failed, Link, Loading, Time } from "../components/basics";
 import { whole } from "../components/format";
-import { pulse } from "../state/live";
 import { useResource } from "../state/resource";
 import { attempt } from "../state/toasts";
 
@@ -43,7 +42,6 @@ export function ServerView() {
               <Pair name="Version" text={about.version} />
               <Pair name="State" text={state.status} />
               <Pair name="Head of the log" text={whole(state.head)} />
-              <Pair name="Looked at" text={`${new Date().toLocaleTimeString()} (${pulse.value} changes seen)`} />
             </tbody>
           </table>
           <p>

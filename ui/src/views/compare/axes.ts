@@ -112,5 +112,12 @@ export function defaultAxes(runs: readonly Run[]): string[] {
   const differs = (id: string) => new Set(runs.map((run) => rawValue(run, id))).size > 1;
   const params = ids.filter((id) => id.startsWith("params.") && differs(id)).slice(0, 5);
   const metrics = ids.filter((id) => id.startsWith("metrics.") && !id.startsWith("metrics.system/") && differs(id));
-  return [...params, ...metrics.slice(0, 3)];
+  const telling = [...metrics].sort((a, b) => rank(a) - rank(b));
+  return [...params, ...telling.slice(0, 3)];
+}
+
+/** Validation before training, both before what only says how the training went. */
+function rank(id: string): number {
+  if (/(^|[./_-])(val|valid|validation|test|eval)/i.test(id)) return 0;
+  return /loss|acc|score|error/i.test(id) ? 1 : 2;
 }

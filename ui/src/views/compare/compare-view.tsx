@@ -19,9 +19,12 @@ export interface CompareRow {
   best: ReadonlySet<number>;
 }
 
-/** Losses are best when least; everything that sounds like a score when greatest. */
-export function isBetterWhenLess(key: string): boolean {
-  return /loss|error|err\b|mse|mae|rmse|perplexity|ppl|latency|time|cost|nll|wer|cer\b/i.test(key);
+const LESS = /loss|error|(^|[/_.-])err\b|mse|mae|rmse|perplexity|(^|[/_.-])(ppl|nll|wer|cer|fid)\b|latency|divergence/i;
+const MORE = /acc|f1|auc|precision|recall|score|bleu|rouge|reward|return|iou|psnr|ssim|map\b|r2\b|throughput|per_sec/i;
+
+/** Which way a metric is better, as its name tells; null when it does not. */
+export function betterWhen(key: string): "less" | "more" | null {
+  return LESS.test(key) ? "less" : MORE.test(key) ? "more" : null;
 }
 
 export function paramRows(runs: readonly Run[], of: (run: Run) => Record<string, string>): CompareRow[] {
@@ -35,8 +38,9 @@ export function metricRows(runs: readonly Run[], summary: "last" | "min" | "max"
       return metric && (summary === "last" ? toNumber(metric.last.value) : toNumber(metric[summary]));
     });
     const finite = numbers.filter((one): one is number => one !== undefined && Number.isFinite(one));
-    const goal = isBetterWhenLess(key) ? Math.min(...finite) : Math.max(...finite);
-    const isTie = finite.length < 2 || finite.every((one) => one === finite[0]);
+    const better = betterWhen(key);
+    const goal = better === "less" ? Math.min(...finite) : Math.max(...finite);
+    const isTie = better === null || finite.length < 2 || finite.every((one) => one === finite[0]);
     const best = isTie ? [] : numbers.flatMap((one, index) => (one === goal ? [index] : []));
     return {
       ...row(key, numbers.map((one) => (one === undefined ? undefined : number(one)))),

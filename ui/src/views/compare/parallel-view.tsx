@@ -232,8 +232,9 @@ function Plot(props: PlotProps) {
         return (
           <div key={axis.id} class="axis" style={{ left: `${xs[index]!}px` }}>
             <div class="axis-head">
-              <span class="ellipsis" title={axis.id}>
-                {labelOf(axis.id)}
+              <span class="axis-name" title={axis.id}>
+                <span class={`kind ${fieldOf(axis.id).kind}`} />
+                <span class="ellipsis">{labelOf(axis.id)}</span>
               </span>
               <span class="axis-tools">
                 <button type="button" aria-label={`Move ${axis.id} left`} onClick={() => props.onMove(axis.id, -1)}>

@@ -11,7 +11,7 @@ import { isDark } from "../../state/theme";
 import { cellText, labelOf } from "../../table/columns";
 import type { RunsState } from "../runs/state";
 import { axisIds, axisOf, defaultAxes, scaleColor, share, valueAt, type Axis } from "./axes";
-import { isBetterWhenLess } from "./compare-view";
+import { betterWhen } from "./compare-view";
 import { MANY_RUNS, useManyRuns } from "./use-many-runs";
 
 const HEIGHT = 460;
@@ -25,7 +25,8 @@ export function ScatterView({ state }: { state: RunsState }) {
   const logs = queryList("log");
   const metric = ids.find((id) => id.startsWith("metrics.")) ?? ids[0] ?? "";
   const xId = query.value.get("sx") ?? defaults[0] ?? metric;
-  const yId = query.value.get("sy") ?? defaults.find((id) => id.startsWith("metrics.")) ?? metric;
+  const measured = defaults.filter((id) => id.startsWith("metrics."));
+  const yId = query.value.get("sy") ?? measured.find((id) => betterWhen(id)) ?? measured[0] ?? metric;
   const colorId = query.value.get("color") ?? defaults.at(-1) ?? yId;
   const [x, y, color] = useMemo(
     () => [xId, yId, colorId].map((id) => axisOf(id, runs, logs.includes(id))) as [Axis, Axis, Axis],
@@ -98,8 +99,9 @@ function AxisChoice({ label, ids, value, name, logs }: { label: string; ids: str
 }
 
 function bestBy(runs: readonly Run[], axis: Axis): Run | null {
-  if (!axis.isNumeric) return null;
-  const sign = isBetterWhenLess(axis.id) ? -1 : 1;
+  const better = betterWhen(axis.id);
+  if (!axis.isNumeric || better === null) return null;
+  const sign = better === "less" ? -1 : 1;
   let best: Run | null = null;
   for (const run of runs) {
     const value = axis.place(run);
@@ -202,11 +204,11 @@ function paintAxes(context: CanvasRenderingContext2D, x: Axis, y: Axis, width: n
   }
   context.fillStyle = ink;
   context.textAlign = "center";
-  context.fillText(labelOf(x.id), (EDGE.left + width - EDGE.right) / 2, HEIGHT - 8);
+  context.fillText(x.id, (EDGE.left + width - EDGE.right) / 2, HEIGHT - 8);
   context.save();
   context.translate(13, (EDGE.top + bottom) / 2);
   context.rotate(-Math.PI / 2);
-  context.fillText(labelOf(y.id), 0, 0);
+  context.fillText(y.id, 0, 0);
   context.restore();
 }
 

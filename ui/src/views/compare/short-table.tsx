@@ -4,7 +4,7 @@ import { Link } from "../../components/basics";
 import { whole } from "../../components/format";
 import { StatusBadge } from "../../components/status";
 import { listText, setQuery } from "../../state/location";
-import { cellText, labelOf } from "../../table/columns";
+import { cellText, fieldOf, labelOf } from "../../table/columns";
 
 const ROWS_MAX = 200;
 
@@ -43,7 +43,8 @@ export function ShortTable({
               <th scope="col">Run</th>
               <th scope="col">Status</th>
               {columns.map((id) => (
-                <th key={id} scope="col" class="numeric">
+                <th key={id} scope="col" class="numeric" title={id}>
+                  <span class={`kind inline-kind ${fieldOf(id).kind}`} />
                   {labelOf(id)}
                 </th>
               ))}

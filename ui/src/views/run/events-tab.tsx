@@ -228,7 +228,11 @@ function TimeTravel({
           setQuery({ at: to >= last ? null : to });
         }}
       />
-      {at !== null && past.error && <Failed error={past.error} />}
+      {at !== null && past.error && (
+        <p class="note" role="alert">
+          {past.error.message}
+        </p>
+      )}
       {at !== null && past.data && <Past past={past.data} now={run} />}
     </section>
   );

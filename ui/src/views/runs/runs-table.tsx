@@ -10,7 +10,7 @@ import { Icon } from "../../components/icons";
 import { Popover } from "../../components/popover";
 import { StatusBadge } from "../../components/status";
 import { assigned, colorOf } from "../../state/colors";
-import { go, listText, setQuery, withQuery } from "../../state/location";
+import { go, listText, setQuery } from "../../state/location";
 import { pulse } from "../../state/live";
 import { useResource } from "../../state/resource";
 import {
@@ -292,6 +292,7 @@ function Table({
 function Count({ lines, state }: { lines: Lines; state: RunsState }) {
   const loaded = lines.runs().length;
   const total = lines.total;
+  if (lines.error && loaded === 0) return <div />;
   const word = state.groups.length > 0 ? `in ${whole(lines.length)} groups` : "";
   return (
     <div class="count" role="status">
@@ -538,8 +539,4 @@ function GroupCell({ line, column, names, onOpen, groups }: CellProps & { line: 
       {number(toNumber(value), 4)}
     </span>
   );
-}
-
-export function linkToCharts(): string {
-  return withQuery({ view: "charts" });
 }
