@@ -34,6 +34,7 @@ from ingest.read_side import open_read_side
 from ingest.routes import (
     admin,
     append,
+    artifacts,
     blobs,
     events,
     experiments,
@@ -87,6 +88,7 @@ def build_app(settings: Settings) -> web.Application:
 def all_routes() -> Sequence[Route]:
     modules = (
         append, writers, leases, events, operations, experiments, runs, metrics, blobs,
+        artifacts,
         admin, run_groups, ui,
     )  # fmt: skip
     return [route for module in modules for route in module.ROUTES]

@@ -11,6 +11,7 @@ from ingest.artifact_stores.base import PutOutcome
 from ingest.artifact_stores.refusals import blob_not_found, upload_not_found
 from ingest.blob_bodies import BLOB_TRANSFERS, body_of, send
 from ingest.blob_intake import kept, present_size, receive, receive_many
+from ingest.blob_ranges import etag_of, range_of
 from ingest.blob_schemas import (
     BeginUploadRequest,
     BlobAnswer,
@@ -24,7 +25,6 @@ from ingest.blob_uploads import Digest, Upload, digest_of
 from ingest.errors import (
     DigestMismatch,
     NoSuchPart,
-    RangeNotSatisfiable,
     UploadNotFound,
     WrongPartSize,
 )
@@ -101,7 +101,7 @@ async def head_blob(request: web.Request) -> web.StreamResponse:
 async def get_blob(request: web.Request) -> web.StreamResponse:
     digest = _digest(request)
     size = await _size(request, digest)
-    asked = _range(request, digest, size)
+    asked = range_of(request, digest, size)
     start, end = asked or (0, size)
     response = _blob_response(206 if asked else 200, digest, end - start)
     if asked:
@@ -202,28 +202,9 @@ def _part_number(request: web.Request, upload: Upload) -> int:
     return int(text)
 
 
-def _range(request: web.Request, digest: Digest, size: int) -> tuple[int, int] | None:
-    """What of the blob is asked for; None for all of it, also where a Range makes no sense."""
-    if "Range" not in request.headers or request.headers.get("If-Range", _etag(digest)) != _etag(
-        digest
-    ):
-        return None
-    try:
-        start, end, _ = request.http_range.indices(size)
-    except ValueError:
-        return None
-    if start >= end:
-        raise RangeNotSatisfiable(f"the blob has only {size} bytes", size=size)
-    return start, end
-
-
-def _etag(digest: Digest) -> str:
-    return f'"{digest}"'
-
-
 def _blob_response(status: int, digest: Digest, length: int) -> web.StreamResponse:
     response = web.StreamResponse(status=status, headers=_BLOB_HEADERS)
-    response.headers["ETag"] = _etag(digest)
+    response.headers["ETag"] = etag_of(digest)
     response.headers["Content-Disposition"] = f'attachment; filename="{digest}"'
     response.content_length = length
     return response
