@@ -116,7 +116,7 @@ def mangled(value: float) -> float | str:
 def inputs_json(view: RunView) -> dict[str, Any]:
     """RunInputs: the datasets and models that the run read."""
     inputs: dict[str, Any] = {}
-    datasets = [_dataset_input(item) for item in getattr(view, "inputs", ())]
+    datasets = [_dataset_input(item) for item in view.inputs]
     if datasets:
         inputs["dataset_inputs"] = datasets
     models = [{"model_id": item.model_id} for item in getattr(view, "model_inputs", ())]

@@ -42,7 +42,7 @@ async def log_inputs(request: web.Request) -> web.Response:
     models = [_model(item, i) for i, item in enumerate(fields.array("models"))]
 
     def changes(view: RunView) -> list[Change]:
-        known = {(item.name, item.digest) for item in getattr(view, "inputs", ())}
+        known = {(item.name, item.digest) for item in view.inputs}
         made: list[Change] = []
         for data in datasets:
             name = (data["name"], data["digest"])

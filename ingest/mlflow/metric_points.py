@@ -88,7 +88,7 @@ def _plain(items: Sequence[Any]) -> Points | None:
             and known_keys.issuperset(keys)
             and min(times) >= 0
             and max(times) <= TIMESTAMP_MS_MAX
-            and -(2**63) <= min(steps)
+            and min(steps) >= -(2**63)
             and max(steps) < 2**63
         )
         return Points(keys, array("d", values), times, steps) if is_plain else None

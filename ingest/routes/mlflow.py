@@ -12,6 +12,7 @@ from typing import Final
 from ingest.mlflow import (
     artifacts,
     batches,
+    datasets,
     experiments,
     histories,
     inputs,
@@ -50,6 +51,7 @@ _ENDPOINTS: Final = (
     Endpoint("POST", "/mlflow/runs/log-inputs", inputs.log_inputs),
     Endpoint("POST", "/mlflow/runs/outputs", inputs.log_outputs),
     Endpoint("POST", "/mlflow/runs/log-model", inputs.log_model),
+    Endpoint("POST", "/mlflow/experiments/search-datasets", datasets.search_datasets),
     Endpoint("GET", "/mlflow/server-info", server_info.server_info, PREFIXES_V3),
     Endpoint("GET", "/mlflow/metrics/get-history", histories.get_history),
     Endpoint("GET", "/mlflow/metrics/get-history-bulk", histories.get_history_bulk),

@@ -539,6 +539,24 @@ async def test_inputs_are_kept_once(server: TestServer) -> None:
         assert (refused.status, message in refused.json["message"]) == (400, True)
 
 
+async def test_datasets_of_experiments_are_summed_up(server: TestServer) -> None:
+    for digest in ("x", "x", "y"):
+        run_id = await create_run(server)
+        dataset = {"name": "d", "digest": digest, "source_type": "local", "source": "s"}
+        tags = [{"key": "mlflow.data.context", "value": "train"}] if digest == "x" else []
+        said = {"run_id": run_id, "datasets": [{"dataset": dataset, "tags": tags}]}
+        await post(server, "runs/log-inputs", said)
+
+    found = await post(server, "experiments/search-datasets", {"experiment_ids": ["0"]})
+
+    assert sorted(found.json["dataset_summaries"], key=lambda s: s["digest"]) == [
+        {"experiment_id": "0", "name": "d", "digest": "x", "context": "train"},
+        {"experiment_id": "0", "name": "d", "digest": "y"},
+    ]
+    none = await post(server, "experiments/search-datasets", {"experiment_ids": []})
+    assert "must specify at least one experiment_id" in none.json["message"]
+
+
 async def test_old_clients_models_are_a_tag(server: TestServer) -> None:
     run_id = await create_run(server)
     model = '{"artifact_path": "m", "flavors": {"f": {"config": 1, "v": 2}}, "run_id": "r"'
