@@ -62,7 +62,7 @@ def checked(path: str | None) -> str:
     try:
         check_artifact_path(text)
     except InvalidEvent as error:
-        raise invalid(f"Invalid path: {error}") from None
+        raise invalid("Invalid path") from error
     return text
 
 

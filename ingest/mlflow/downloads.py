@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ _HEADERS: Final = SECURITY_HEADERS | {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Accept-Ranges": "bytes",
 }
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ATTR_CHARACTERS: Final = "!#$&+-.^_`|~"
 
 
@@ -62,6 +64,8 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
 
 def disposition(name: str) -> str:
     """Content-Disposition for a file of any name."""
+    if _TOKEN.fullmatch(name):
+        return f"attachment; filename={name}"
     if name.isascii():
         text = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'attachment; filename="{text}"'

@@ -38,7 +38,14 @@ STATUS_OF: Final[Mapping[str, int]] = {
     INVALID_PARAMETER_VALUE: 400,
 }
 
-PREFIXES: Final = ("/api/2.0/mlflow", "/ajax-api/", "/api/3.0/mlflow", "/get-artifact")
+PREFIXES: Final = (
+    "/api/2.0/mlflow",
+    "/ajax-api/",
+    "/api/3.0/mlflow",
+    "/get-artifact",
+    "/model-versions/",
+    "/graphql",
+)
 
 
 class MlflowRefusal(ApiError):

@@ -9,7 +9,7 @@ _SHOWN_AS_TEXT: Final = frozenset(
     {
         *("txt", "log", "err", "cfg", "conf", "cnf", "cf", "ini", "properties", "prop", "hocon"),
         *("toml", "yaml", "yml", "xml", "json", "js", "py", "py3", "csv", "tsv", "md", "rst"),
-        *("ipynb", "MLmodel", "MLproject"),
+        *("ipynb", "MLmodel", "mlproject"),
     }
 )
 _BYTES: Final = "application/octet-stream"

@@ -36,6 +36,7 @@ AREAS: Final = {
     "demo": "MLflow's demonstration data",
     "promptlab": "prompt engineering",
     "scorer": "scorers",
+    "graphql": "GraphQL",
 }
 # Single endpoints below areas that are there.
 ENDPOINTS: Final = {
@@ -48,7 +49,7 @@ _REST: Final = re.compile(r"/(?:ajax-)?api/\d+\.\d+/mlflow/(?P<rest>.*)")
 
 async def unsupported(request: web.Request) -> web.Response:
     found = _REST.fullmatch(request.path)
-    rest = found["rest"] if found else ""
+    rest = found["rest"] if found else request.path.removeprefix("/")
     what = ENDPOINTS.get(rest) or AREAS.get(rest.partition("/")[0])
     if what is None:
         raise MlflowRefusal(
