@@ -39,6 +39,7 @@ from ingest.routes import (
     events,
     experiments,
     leases,
+    log,
     metrics,
     mlflow,
     operations,
@@ -87,7 +88,7 @@ def build_app(settings: Settings) -> web.Application:
 
 def all_routes() -> Sequence[Route]:
     modules = (
-        append, writers, leases, events, operations, experiments, runs, metrics, blobs,
+        append, writers, leases, events, log, operations, experiments, runs, metrics, blobs,
         artifacts,
         admin, run_groups, ui,
     )  # fmt: skip

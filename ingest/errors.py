@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from projections.log import LogDamaged
 from projections.projection import ProjectionStoreFailed
 from projections.search import errors as search_errors
 from tracker.events.errors import CorruptPayload, InvalidEvent, PayloadTooLarge, TrackerError
@@ -237,6 +238,8 @@ def api_error_for(error: TrackerError) -> tuple[int, str]:
             return InvalidQuery.status, InvalidQuery.code
         case ProjectionStoreFailed():
             return StoreUnavailable.status, StoreUnavailable.code
+        case LogDamaged():
+            return 500, "log_damaged"
         case InvalidEvent():
             return 422, "invalid_event"
         case PayloadTooLarge():
@@ -254,5 +257,7 @@ def details_of(error: TrackerError) -> dict[str, Any]:
             return error.details
         case search_errors.InvalidQuery() if error.position is not None:
             return {"position": error.position}
+        case LogDamaged():
+            return {"first_position": error.first_position, "last_position": error.last_position}
         case _:
             return {}

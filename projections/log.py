@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from tracker.events.errors import TrackerError
+
 GENESIS_CHAIN: Final = bytes(32)
 
 
@@ -34,6 +36,17 @@ class StoredBatch:
     @property
     def last_position(self) -> int:
         return self.first_position + self.n - 1
+
+
+class LogDamaged(TrackerError):
+    """A part of the log cannot be read: what was kept elsewhere is gone or changed.
+
+    The positions from `first_position` to `last_position` are affected.
+    """
+
+    def __init__(self, message: str, *, first_position: int, last_position: int) -> None:
+        super().__init__(message)
+        self.first_position, self.last_position = first_position, last_position
 
 
 @dataclass(frozen=True, slots=True)

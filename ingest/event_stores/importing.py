@@ -40,7 +40,7 @@ def checked_import(batches: Sequence[StoredBatch]) -> ImportAppend:
         _check_itself(batch)
         if index:
             before = batches[index - 1]
-            _check_follows(batch, LogHead(before.last_position + 1, before.chain_sha256))
+            check_follows(batch, LogHead(before.last_position + 1, before.chain_sha256))
     return ImportAppend(tuple(batches))
 
 
@@ -49,7 +49,7 @@ def continued(
 ) -> tuple[LogHead, dict[str, WriterState]]:
     """The head and the watermarks after the batches. Raises ImportRefused."""
     if batches:
-        _check_follows(batches[0], head)
+        check_follows(batches[0], head)
     writers: dict[str, WriterState] = {}
     for batch in batches:
         state = writers.get(batch.writer_id) or writer(batch.writer_id)
@@ -73,7 +73,8 @@ def _check_itself(batch: StoredBatch) -> None:
         raise _refused(batch, "has a payload that is not what was recorded")
 
 
-def _check_follows(batch: StoredBatch, head: LogHead) -> None:
+def check_follows(batch: StoredBatch, head: LogHead) -> None:
+    """Whether the batch goes on where `head` ends, by position and chain. Raises ImportRefused."""
     if batch.first_position != head.next_position:
         raise _refused(
             batch,
