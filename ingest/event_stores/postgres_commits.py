@@ -104,8 +104,7 @@ class CommitLoop:
         except Exception as error:  # noqa: BLE001  # counted, and told to whoever waits for it
             self.statistics.failures += 1
             if len(pendings) == 1 or not is_of_one_row(error):
-                told = _told(error)
-                return [(pending.future, told) for pending in pendings], 0
+                return [(pending.future, _told(error)) for pending in pendings], 0
         # One of them may be what does not fit; the others must not fail with it.
         settled: list[Settled] = []
         reached = 0
@@ -145,6 +144,7 @@ class CommitLoop:
                     rows=group.rows,
                     writers=list(group.writers.values()),
                     head=group.head,
+                    received_at_us=max(state.received_at_us, group.rows[-1].received_at_us),
                 )
             if state.placeholders - group.writers.keys():
                 await self._locking.forget_unused(connection, state)

@@ -39,6 +39,7 @@ async def write_rows(
     rows: Sequence[StoredBatch],
     writers: Sequence[WriterState],
     head: LogHead,
+    received_at_us: int,
 ) -> None:
     """All of it, in the transaction that holds the head's lock."""
     await connection.execute(
@@ -64,5 +65,5 @@ async def write_rows(
         [state.received_at_us for state in writers],
         head.next_position,
         head.chain_sha256,
-        rows[-1].received_at_us,
+        received_at_us,
     )

@@ -93,12 +93,19 @@ class PostgresServer:
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
-            ready = self.data / "postmaster.pid"
-            # The postmaster writes its state into the eighth line of its file.
-            if ready.exists() and ready.read_text().split("\n")[7:8] == ["ready   "]:
+            if self._is_ready():
                 return
             time.sleep(0.01)
         raise AssertionError(f"PostgreSQL did not start:\n{self.log.read_text()[-4000:]}")
+
+    def _is_ready(self) -> bool:
+        """By the postmaster's file; one that was killed leaves its own behind."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().split("\n")
+        except FileNotFoundError:
+            return False
+        assert self.process is not None
+        return lines[0] == str(self.process.pid) and lines[7:8] == ["ready   "]
 
     def stop(self) -> None:
         """Break off what runs and shut down in order; nothing when it is down."""
