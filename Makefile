@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test check format chaos bench bench-incumbents clean
+.PHONY: browser ui ui-check ui-shots help demo test check format chaos bench bench-incumbents clean
 
 help:
 	@echo "make demo              train a small model, take its server away, and look at what was tracked"
@@ -53,6 +53,28 @@ $(VENV)-mlflow-old/.ready: tests/mlflow/requirements-old.txt
 
 test: $(VENV)/.dev-ready $(VENV)-mlflow/.ready $(VENV)-mlflow-old/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# The tests of the web UI drive a real browser. Debian's Chromium is installed when none is
+# there; elsewhere install Chromium or Chrome, or set TRACKER_TEST_BROWSER to one.
+browser:
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null \
+		|| test -n "$$TRACKER_TEST_BROWSER" \
+		|| { command -v apt-get >/dev/null && echo "-> installing chromium for the tests of the UI" \
+			&& { apt-get install -y --no-install-recommends chromium >/dev/null 2>&1 \
+			|| { apt-get update -qq && apt-get install -y --no-install-recommends chromium >/dev/null; }; }; } \
+		|| { echo "the tests of the web UI need Chromium: install it, or set TRACKER_TEST_BROWSER"; exit 1; }
+
+ui/node_modules/.package-lock.json: ui/package.json ui/package-lock.json
+	cd ui && npm ci --no-audit --no-fund
+
+ui: ui/node_modules/.package-lock.json
+	cd ui && npm run build
+
+ui-check: ui/node_modules/.package-lock.json
+	cd ui && npm run check && npm test && npm run fresh
+
+ui-shots: $(VENV)/.demo-ready $(VENV)/.dev-ready browser
+	$(BIN)/python -m tests.ui_shots docs/images
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .

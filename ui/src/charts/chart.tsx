@@ -148,10 +148,11 @@ function emptyText(props: ChartProps): string {
 function rangesOf(props: ChartProps, yZoom: Range | null) {
   const whole = xRange(props.lines, props.isLogX);
   if (!whole) return null;
-  const x = widened(props.zoom ?? whole, props.isLogX);
+  const isZoomable = props.zoom && !(props.isLogX && props.zoom.min <= 0);
+  const x = widened(isZoomable ? props.zoom! : whole, props.isLogX);
   const found = yRange(props.lines, props.zoom, props.isLogY, props.hidesOutliers);
   if (!found) return null;
-  const y = yZoom ?? padded(found, props.isLogY);
+  const y = yZoom && !(props.isLogY && yZoom.min <= 0) ? yZoom : padded(found, props.isLogY);
   return { x, y, hidden: found.hidden };
 }
 
@@ -248,7 +249,7 @@ function options(element: HTMLElement, hooks: Hooks): uPlot.Options {
 }
 
 function pair(range: Range | undefined): [number, number] {
-  return range ? [range.min, range.max] : [0, 1];
+  return range ? [range.min, range.max] : [1, 10]; // fit for a log axis, too
 }
 
 function select(made: uPlot, hooks: Hooks) {

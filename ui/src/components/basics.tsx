@@ -91,9 +91,11 @@ const WHAT_TO_DO: Record<string, string> = {
   run_not_found: "Check the address, or look for the run in the table; runs that were never synced are still in a spool (tracker spool).",
   experiment_not_found: "Check the address, or pick one from the list of experiments.",
   unauthorized: "Give the server's API key.",
-  corrupt_artifact: "The store's bytes are not those that were logged. Log the file again, or restore the store from a backup.",
-  digest_mismatch: "The store's bytes are not those that were logged. Log the file again, or restore the store from a backup.",
-  blob_not_found: "The tree names a file whose bytes are not in the store. Log it again, or restore the store from a backup.",
+  run_deleted: "Restore it from the trash first.",
+  corrupt_artifact:
+    "If the server is up, the store's bytes are not those that were logged, and it refuses to pass them on: log the file again, or restore the store from a backup.",
+  artifact_lost:
+    "The tree names a file whose bytes are not in the store. Log it again, or restore the store from a backup.",
   store_unavailable: "The server runs but its store does not answer; its log says why.",
 };
 
@@ -105,7 +107,7 @@ export function Failed({ error, retry }: { error: Error; retry?: () => void }) {
       <h2>{isOffline ? "The server does not answer" : "That did not work"}</h2>
       <p>{isOffline ? "This page goes on by itself as soon as it does." : error.message}</p>
       {hint && <p class="faint">{hint}</p>}
-      {error instanceof ApiError && <p class="faint mono">{error.code} · {error.status}</p>}
+      {error instanceof ApiError && <p class="faint mono">{[error.code, error.status || null].filter(Boolean).join(" · ")}</p>}
       {retry && (
         <button type="button" onClick={retry}>
           Try again

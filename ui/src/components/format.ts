@@ -8,7 +8,7 @@ export function number(value: number, digits = 5): string {
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e7) return String(value).replace("-", "−");
   const text =
-    size >= 1e6 || size < 1e-4
+    size >= 1e6 || size < 1e-3
       ? value.toExponential(digits - 2).replace(/\.?0+e/, "e").replace("e+", "e")
       : String(Number(value.toPrecision(digits)));
   return text.replace("-", "−").replace("e−", "e-");
@@ -21,12 +21,12 @@ export function whole(value: number): string {
 export function duration(us: number): string {
   const s = Math.max(0, us / 1e6);
   if (s < 1) return `${Math.round(s * 1000)} ms`;
-  if (s < 60) return `${s < 10 ? s.toFixed(1) : Math.round(s)} s`;
+  if (s < 60) return `${s < 10 ? s.toFixed(1) : Math.floor(s)} s`;
   const minutes = Math.floor(s / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(s % 60)} s`;
+  if (minutes < 60) return `${minutes}m ${two(Math.floor(s % 60))}s`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return `${hours} h ${minutes % 60} min`;
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (hours < 48) return `${hours}h ${two(minutes % 60)}m`;
+  return `${Math.floor(hours / 24)}d ${hours % 24}h`;
 }
 
 export function bytes(size: number): string {

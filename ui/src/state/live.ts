@@ -1,7 +1,8 @@
 /**
- * The pulse of the log. One long poll waits for the log to grow; `pulse` then counts up, at
- * most once a second and only while the page is seen. Views refetch what they show, so an
- * idle server costs nothing and a busy one the same as a page a second.
+ * The pulse of the log. One long poll waits for the log to grow; `pulse` then counts up each
+ * time the projections have come further, about once a second and only while the page is
+ * seen. Views refetch what they show, so an idle server costs nothing and a busy one the same
+ * as a page a second.
  */
 import { signal } from "@preact/signals";
 
@@ -13,7 +14,7 @@ import { apiKey, connection } from "./connection";
 export const pulse = signal(0);
 export const head = signal(0);
 
-const BEAT_MS = 1000;
+const BEAT_MS = 700;
 const WAIT_S = 25;
 const OFFLINE_MS = 1500;
 
@@ -22,13 +23,9 @@ export async function follow(): Promise<never> {
     try {
       await seen();
       await keyed();
-      if (head.value === 0 || connection.value === "offline") await start();
+      if (head.value === 0 || connection.value === "offline") await catchUp({ isAnew: true });
       const page = await readEvents({ after: head.value, limit: 1, wait: WAIT_S });
-      if (page.events.length > 0) {
-        head.value = (await ready()).head;
-        pulse.value += 1;
-        await pause(BEAT_MS);
-      }
+      if (page.events.length > 0) await catchUp();
     } catch (error) {
       if (!(error instanceof Offline || error instanceof ApiError)) throw error;
       await pause(OFFLINE_MS);
@@ -36,10 +33,23 @@ export async function follow(): Promise<never> {
   }
 }
 
-/** The first look, and the first one after the server was away: all views ask again. */
-async function start() {
-  head.value = (await ready()).head;
-  pulse.value += 1;
+let folded = 0;
+
+/** Beat until the projections hold all that the log has; at once when all may be new. */
+async function catchUp({ isAnew = false } = {}) {
+  for (let isFirst = isAnew; ; isFirst = false) {
+    const state = await ready();
+    head.value = state.head;
+    const position = Math.min(state.head, ...state.projections.map((one) => one.position));
+    if (isFirst || position !== folded) {
+      folded = position;
+      pulse.value += 1;
+      await pause(BEAT_MS);
+    } else {
+      await pause(BEAT_MS / 4);
+    }
+    if (position >= state.head || document.hidden) return;
+  }
 }
 
 function pause(ms: number): Promise<void> {

@@ -14,6 +14,8 @@ const COLUMN_SLACK_PX = 200;
 
 export interface GridProps {
   label: string;
+  /** What the rows come from: another one is told anew what is seen. */
+  source: object;
   columns: readonly Column[];
   rowCount: number;
   rowKey: (index: number) => string;
@@ -73,7 +75,7 @@ export function Grid(props: GridProps) {
   );
   useEffect(() => {
     if (last >= first) props.onSeen(first, last);
-  }, [first, last, props.rowCount, props.columns]);
+  }, [first, last, props.rowCount, props.columns, props.source]);
 
   const reveal = (index: number) => {
     const element = scroller.current!;

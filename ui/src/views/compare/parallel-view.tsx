@@ -151,7 +151,9 @@ function Plot(props: PlotProps) {
   const y = (part: number) => HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM);
   const partAt = (clientY: number) => {
     const top = canvas.current!.getBoundingClientRect().top;
-    return Math.min(1, Math.max(0, (HEIGHT - BOTTOM - (clientY - top)) / (HEIGHT - TOP - BOTTOM)));
+    const part = (HEIGHT - BOTTOM - (clientY - top)) / (HEIGHT - TOP - BOTTOM);
+    // Nobody hits the very end of an axis; what is close to it means all of it.
+    return part > 0.98 ? 1 : part < 0.02 ? 0 : part;
   };
 
   useEffect(() => {

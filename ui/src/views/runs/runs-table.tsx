@@ -236,6 +236,7 @@ function Table({
       ) : (
         <Grid
           label="Runs"
+          source={lines}
           columns={columns}
           rowCount={lines.length}
           rowKey={(index) => {
@@ -459,9 +460,8 @@ function ValueCell({ run, column, names }: { run: Run; column: Column; names: Ma
     default: {
       const text = cellText(run, column.id);
       if (text === undefined) return <span class="faint">–</span>;
-      const isNumber = isNumeric(column.id) || (text !== "" && Number.isFinite(Number(text)));
       return (
-        <span class={isNumber ? "numeric" : "ellipsis"} title={text.slice(0, 500)}>
+        <span class={isNumeric(column.id) ? "numeric" : "ellipsis"} title={text.slice(0, 500)}>
           {text.slice(0, 300)}
         </span>
       );

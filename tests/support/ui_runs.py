@@ -1,0 +1,117 @@
+"""Runs to look at: a sweep, nested runs, and names that try to be markup."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.support.processes import ServerProcess
+
+DAY_US = 86_400_000_000
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\">"
+
+
+def log_run(
+    server: ServerProcess,
+    run_id: str,
+    *,
+    experiment: str,
+    name: str,
+    steps: int = 120,
+    params: Mapping[str, str] | None = None,
+    parent: str | None = None,
+    status: str | None = "FINISHED",
+    seed: int = 0,
+) -> None:
+    """One run through the public door, as curl would log it."""
+    rng = random.Random(f"{run_id}{seed}")
+    start_us = int(time.time() * 1e6) - DAY_US + rng.randrange(DAY_US // 2)
+    rate = float((params or {}).get("lr", "0.01"))
+    events: list[dict[str, Any]] = [
+        event(
+            "run.started", start_us, {"experiment_name": experiment, "name": name, "user": "ada"}
+        ),
+        event("params.logged", start_us, {"params": dict(params or {"lr": "0.01"})}),
+        event("tags.set", start_us, {"tags": {"team": "vision", "mlflow.source.name": "train.py"}}),
+    ]
+    if parent is not None:
+        events[0]["data"]["parent_run_id"] = parent
+    for step in range(steps):
+        loss: float | str = 0.1 + 2 * math.exp(-step * rate) + rng.gauss(0, 0.03)
+        if step == steps // 2:
+            loss = 7.0  # a spike of one point, which no picture may lose
+        if step == steps // 3:
+            loss = "NaN"
+        metrics: dict[str, float | str] = {"train/loss": loss, "train/accuracy": step / steps}
+        if step % 10 == 0:
+            metrics["val/loss"] = 0.2 + math.exp(-step * rate)
+        at_us = start_us + step * 1_000_000
+        events.append(event("metrics.logged", at_us, {"metrics": metrics, "step": step}))
+    if status is not None:
+        reason = {"reason": "out of memory"} if status == "FAILED" else {}
+        end_us = start_us + steps * 1_000_000
+        events.append(
+            event("run.ended", end_us, {"status": status, "end_time_us": end_us, **reason})
+        )
+    append(server, run_id, 1, events)
+
+
+def event(kind: str, time_us: int, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "time_us": time_us, "data": dict(data)}
+
+
+def append(
+    server: ServerProcess, run_id: str, first_seq: int, events: Sequence[Mapping[str, Any]]
+) -> None:
+    server.post(
+        "/api/v1/append",
+        {
+            "run_id": run_id,
+            "writer_id": f"w-{run_id}"[:64],
+            "first_seq": first_seq,
+            "events": list(events),
+        },
+    )
+
+
+def log_sweep(server: ServerProcess) -> None:
+    """Twelve runs of `sweep`, a parent with three children, and a hostile one."""
+    for number in range(12):
+        optimizer = ("adam", "sgd", "lamb")[number % 3]
+        rate = ("0.1", "0.03", "0.01", "0.003")[number % 4]
+        log_run(
+            server,
+            f"sweep-{number:02d}",
+            experiment="sweep",
+            name=f"{optimizer} {rate} #{number}",
+            params={"lr": rate, "optimizer": optimizer, "layers": str(2 + number % 2)},
+            status=("FINISHED", "FINISHED", "FINISHED", "FAILED", "KILLED")[number % 5],
+        )
+    log_run(server, "parent", experiment="nested", name="the parent", steps=10)
+    for number in range(3):
+        log_run(
+            server, f"child-{number}", experiment="nested", name=f"child {number}",
+            parent="parent", steps=20,
+        )  # fmt: skip
+    log_run(
+        server,
+        "hostile",
+        experiment=f"{HOSTILE} experiment",
+        name=HOSTILE,
+        params={"<b>key</b>": "<script>document.title='hacked'</script>", "lr": "0.1"},
+        steps=12,
+    )
+
+
+def experiment_id(server: ServerProcess, name: str) -> str:
+    """Waits until the projection knows the experiment."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for found in server.get("/api/v1/experiments")["experiments"]:
+            if found["name"] == name:
+                return str(found["experiment_id"])
+        time.sleep(0.05)
+    raise AssertionError(f"no experiment {name!r}")
