@@ -152,6 +152,10 @@ class Connections:
         connection = await pool.acquire(timeout=self._options.statement_timeout_s)
         try:
             yield connection
+        except DRIVER_ERRORS as error:
+            if not isinstance(error, asyncpg.PostgresError):
+                connection.terminate()  # whatever state it is in, nobody should get it again
+            raise
         finally:
             await pool.release(connection)
 

@@ -13,7 +13,14 @@ import asyncpg
 from ingest.errors import StoreUnavailable
 from tracker.events.errors import TrackerError
 
-DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # A connection that was told its server dies, and is used before it is closed.
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 """What a call of the driver may raise, besides bugs."""
 
 RETRY_AFTER_S: Final = 1.0

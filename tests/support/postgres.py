@@ -121,7 +121,9 @@ class PostgresServer:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self.process.wait()
-            psutil.wait_procs(processes, timeout=10)
+            deadline = time.monotonic() + 10
+            while any(map(_is_alive, processes)) and time.monotonic() < deadline:
+                time.sleep(0.005)
 
     def restart(self, **more: str) -> None:
         self.stop()
@@ -131,6 +133,14 @@ class PostgresServer:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
             self.process.wait(timeout=30)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A zombie that nobody has reaped yet holds nothing any more."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
