@@ -36,10 +36,10 @@ async def log_batch(request: web.Request) -> web.Response:
         pairs(fields.array("tags"), "tags"),
     )
     names.check_run_id(run_id)
+    names.check_batch_limits(len(metrics), len(given_params), len(given_tags))
     batch = metric_batch(metrics, run_id)
     params = [names.param(k, v, path=f"params[{i}].") for i, (k, v) in enumerate(given_params)]
     tags = [names.tag(k, v, path=f"tags[{i}].") for i, (k, v) in enumerate(given_tags)]
-    names.check_batch_limits(len(metrics), len(params), len(tags))
     names.check_unique([key for key, _ in params])
     if params or tags:
 

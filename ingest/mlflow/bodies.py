@@ -117,9 +117,11 @@ def _loads(body: bytes | str) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(body)  # knows NaN and Infinity without quotes
-    except (ValueError, RecursionError):
+        value = json.loads(body)  # knows NaN and Infinity without quotes
+        orjson.dumps(value)  # and half characters, which nothing else takes
+    except (ValueError, TypeError, RecursionError):
         return None
+    return value
 
 
 def _query(request: web.Request) -> dict[str, Any]:

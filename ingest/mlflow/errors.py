@@ -8,6 +8,7 @@ So nothing that will not get better by itself may answer with one of those.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -38,13 +39,8 @@ STATUS_OF: Final[Mapping[str, int]] = {
     INVALID_PARAMETER_VALUE: 400,
 }
 
-PREFIXES: Final = (
-    "/api/2.0/mlflow",
-    "/ajax-api/",
-    "/api/3.0/mlflow",
-    "/get-artifact",
-    "/model-versions/",
-    "/graphql",
+_PATH: Final = re.compile(
+    r"/(ajax-api/|api/[^/]*/mlflow|get-artifact$|graphql$|model-versions/get-artifact$)"
 )
 
 
@@ -57,7 +53,7 @@ class MlflowRefusal(ApiError):
 
 
 def is_mlflow_path(path: str) -> bool:
-    return path.startswith(PREFIXES)
+    return _PATH.match(path) is not None
 
 
 def invalid(message: str) -> MlflowRefusal:

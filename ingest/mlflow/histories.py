@@ -47,14 +47,19 @@ async def get_history(request: web.Request) -> web.StreamResponse:
             "It must be a positive integer."
         )
     start = _offset_of(token)
-    history = await _history_by_time(request, run_id, key, is_first=start == 0)
+    histories = request.app[MLFLOW].histories
+    history = histories.get(run_id, key) if start else None
+    if history is None:
+        history = await _history_by_time(request, run_id, key)
     if max_results is None:
         return await _send_all(request, key, history.cut(start, len(history)))
     stop = start + max_results
     page = history.cut(start, stop)
     more = len(history) > stop
-    if not more:
-        request.app[MLFLOW].histories.drop(run_id, key)
+    if more:
+        histories.keep(run_id, key, history)
+    else:
+        histories.drop(run_id, key)
     body = await asyncio.to_thread(points_json, key, page)
     parts = [b'"metrics":[%b]' % body] if body else []
     if more:
@@ -62,18 +67,10 @@ async def get_history(request: web.Request) -> web.StreamResponse:
     return _json_bytes(b"{%b}" % b",".join(parts))
 
 
-async def _history_by_time(
-    request: web.Request, run_id: str, key: str, *, is_first: bool
-) -> History:
-    histories = request.app[MLFLOW].histories
-    kept = None if is_first else histories.get(run_id, key)
-    if kept is not None:
-        return kept
+async def _history_by_time(request: web.Request, run_id: str, key: str) -> History:
     await catch_up(request)
     history = await history_of(request.app[READ_STORES].series, run_id, key)
-    history = await asyncio.to_thread(by_time, history)
-    histories.keep(run_id, key, history)
-    return history
+    return await asyncio.to_thread(by_time, history)
 
 
 async def _send_all(request: web.Request, key: str, history: History) -> web.StreamResponse:
@@ -109,15 +106,13 @@ async def get_history_bulk(request: web.Request) -> web.Response:
     if asked is None or asked < 0:
         raise wrong_type("max_results", request.query.get("max_results"))
     left = min(asked, BULK_POINTS_MAX)
-    await catch_up(request)
     parts = []
     for run_id in sorted(set(run_ids)):
         if left <= 0:
             break
-        history = by_time(await history_of(request.app[READ_STORES].series, run_id, key))
-        page = history.cut(0, left)
+        page = (await _history_by_time(request, run_id, key)).cut(0, left)
         left -= len(page)
-        parts.append(points_json(key, page, run_id=run_id))
+        parts.append(await asyncio.to_thread(points_json, key, page, run_id=run_id))
     return _json_bytes(b'{"metrics":[%b]}' % b",".join(filter(None, parts)))
 
 
@@ -129,7 +124,8 @@ async def get_history_bulk_interval(request: web.Request) -> web.Response:
     parts = []
     for run_id in run_ids:
         history = await history_of(series, run_id, key, start_step=start_step, end_step=end_step)
-        parts.append(points_json(key, sampled(history, max_results), run_id=run_id))
+        chosen = sampled(history, max_results)
+        parts.append(await asyncio.to_thread(points_json, key, chosen, run_id=run_id))
     body = b",".join(filter(None, parts))
     return _json_bytes(b'{"metrics":[%b]}' % body if body else b"{}")
 

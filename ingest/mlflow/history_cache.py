@@ -7,6 +7,7 @@ for the pages that follow, which then all show one state. A first page is always
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from typing import Final
@@ -20,6 +21,8 @@ _Name = tuple[str, str]
 
 
 class HistoryCache:
+    """Used from one event loop."""
+
     def __init__(self) -> None:
         self._kept: OrderedDict[_Name, tuple[float, History]] = OrderedDict()
 
@@ -33,6 +36,8 @@ class HistoryCache:
 
     def keep(self, run_id: str, key: str, history: History) -> None:
         """Keep it for a while, in place of what was kept longest."""
+        # Looked after even if nobody asks again.
+        asyncio.get_running_loop().call_later(KEPT_S + 1, self._forget_old)
         self._kept[run_id, key] = (time.monotonic() + KEPT_S, history)
         self._kept.move_to_end((run_id, key))
         self._forget_old()

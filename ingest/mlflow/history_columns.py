@@ -6,6 +6,8 @@ histories come in order of timestamp, charts in order of step. NaN counts as 0 i
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +58,14 @@ async def history_of(
     if not steps:
         nothing = np.empty(0, np.int64)
         return History(nothing, nothing, np.empty(0, np.float64))
-    return _by_step(np.concatenate(times) // 1000, np.concatenate(steps), np.concatenate(values))
+    return await asyncio.to_thread(_by_step, times, steps, values)
 
 
-def _by_step(times_ms: Int64s, steps: Int64s, values: Float64s) -> History:
-    values = np.clip(values, -LARGEST, LARGEST)  # NaN stays NaN
+def _by_step(
+    times_parts: Sequence[Int64s], steps_parts: Sequence[Int64s], values_parts: Sequence[Float64s]
+) -> History:
+    times_ms, steps = np.concatenate(times_parts) // 1000, np.concatenate(steps_parts)
+    values = np.clip(np.concatenate(values_parts), -LARGEST, LARGEST)  # NaN stays NaN
     history = History(times_ms, steps, values)
     if len(steps) < 2 or (steps[1:] > steps[:-1]).all():
         return history

@@ -82,7 +82,7 @@ _SINGLE: Final = (
 )
 # Asked last, for whatever none of the others is.
 _REST: Final = tuple(
-    Route("*", f"{prefix}/{{version}}/mlflow{{rest:.*}}", unsupported.unsupported, "")
+    Route("*", rf"{prefix}/{{version:\d+\.\d+}}/mlflow{{rest:.*}}", unsupported.unsupported, "")
     for prefix in ("/api", "/ajax-api")
 )
 
