@@ -17,11 +17,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.components import COUNTERS, LEASE_BOOK, READ_SIDE
 from ingest.counters import ServerCounters
-from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.event_stores.statistics import (
     COMMIT_S_BUCKETS,
     GROUP_SIZE_BUCKETS,
     CommitStatistics,
+    Measured,
 )
 from ingest.state import EVENT_STORE
 
@@ -58,7 +58,7 @@ class _Snapshot:
         live = len(self._app[LEASE_BOOK].live_run_ids())
         yield _gauge("tracker_live_runs", "Runs with a writer that reports.", live)
         store = self._app[EVENT_STORE]
-        if isinstance(store, SqliteEventStore):
+        if isinstance(store, Measured):
             yield _gauge(
                 "tracker_commit_queue_batches", "Appends waiting to be committed.",
                 store.queue_length,

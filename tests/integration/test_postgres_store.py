@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -24,6 +26,7 @@ from projections.findings import VerifyReport
 from projections.verify_log import verify_log
 from tests.support.log_checks import check_log, numbered_batch, whole_log
 from tests.support.pgbouncer import running_pgbouncer
+from tests.support.processes import run_cli
 from tracker.events import wire
 from tracker.events.types import Event
 
@@ -329,3 +332,20 @@ async def test_a_database_without_a_log_is_not_made_one_by_looking(postgres_dsn:
     with pytest.raises(DatabaseRefused, match="no workspace 'default'"):
         async with reading_log(postgres_dsn):
             pass
+
+
+async def test_the_command_verifies_a_log_in_postgresql(postgres_dsn: str, tmp_path: Path) -> None:
+    async with opened(postgres_dsn, 1) as (store,):
+        await store.append(numbered_batch(1, 3))
+
+        clean = await asyncio.to_thread(run_cli, tmp_path, "verify", "--json", postgres_dsn)
+        await execute(postgres_dsn, "UPDATE tracker.batch SET n = 2")
+        damaged = await asyncio.to_thread(run_cli, tmp_path, "verify", postgres_dsn)
+    none = await asyncio.to_thread(run_cli, tmp_path, "verify", f"{postgres_dsn}-not")
+
+    assert clean.returncode == 0, clean.stderr
+    assert (json.loads(clean.stdout)["is_clean"], json.loads(clean.stdout)["events"]) == (True, 3)
+    assert (damaged.returncode, "NOT CLEAN" in damaged.stdout) == (1, True)
+    assert none.returncode != 0
+    assert "no such database" in none.stderr
+    assert "Traceback" not in none.stderr

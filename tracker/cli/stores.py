@@ -1,4 +1,4 @@
-"""Which store a command means: a file, the file a server here would use, or a server."""
+"""Which store a command means: a file, a database, what a server here would use, or a server."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ from typing import Final
 import click
 
 _SQLITE: Final = "sqlite:///"
+_POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 def is_server(source: str) -> bool:
     return source.startswith(("http://", "https://"))
+
+
+def database_of(source: str | None) -> str | None:
+    """The PostgreSQL that is meant; None when it is something else."""
+    if source is not None:
+        return source if source.startswith(_POSTGRES) else None
+    from ingest.settings import load_settings
+
+    return load_settings().postgres_uri
 
 
 def store_path_of(source: str | None) -> Path:

@@ -16,7 +16,7 @@ from tracker.cli.formats import printable
 from tracker.cli.options import option
 from tracker.cli.output import json_option, note, result, result_json
 from tracker.cli.progress import Progress, progress_on_stderr
-from tracker.cli.stores import is_server, store_path_of
+from tracker.cli.stores import database_of, is_server, store_path_of
 
 POLL_S: Final = 0.5
 
@@ -32,8 +32,9 @@ OnProgress = Callable[[str, int, int], None]
 def command(src: str | None, api_key: str | None, as_json: bool) -> None:
     """Prove that the store SRC is complete and unchanged, and its projections right.
 
-    SRC is a file (a path or sqlite:///PATH) or a server's address; without it, the store
-    that `tracker server` uses here. A file may be verified while its server runs.
+    SRC is a file (a path or sqlite:///PATH), a postgresql:// database, of which the log is
+    verified, or a server's address; without it, the store that `tracker server` uses here. A
+    file or a database may be verified while servers use it.
 
     Exit code 1 if anything is off: a missing position, a changed byte, a hole in a
     writer's sequence, a row that a rebuild would not make.
@@ -43,6 +44,9 @@ def command(src: str | None, api_key: str | None, as_json: bool) -> None:
         if src is not None and is_server(src):
             with failures_told():
                 report = asyncio.run(_ask_server(src, api_key, progress))
+        elif (uri := database_of(src)) is not None:
+            with failures_told():
+                report = asyncio.run(_verify_database(uri, progress))
         else:
             report = _verify_file(store_path_of(src), progress)
     if as_json:
@@ -71,6 +75,18 @@ def _verify_file(path: Path, progress: Progress) -> dict[str, Any]:
         )
     finally:
         log.close()
+    return asdict(report) | {"is_clean": report.is_clean}
+
+
+async def _verify_database(uri: str, progress: Progress) -> dict[str, Any]:
+    from ingest.event_stores.postgres_reader import reading_log
+    from ingest.settings import load_settings
+    from projections.findings import VerifyReport
+    from projections.verify_log import verify_log
+
+    report = VerifyReport()
+    async with reading_log(uri, workspace=load_settings().workspace) as log:
+        await verify_log(log, report, lambda p: progress(p.stage, p.done, p.total))
     return asdict(report) | {"is_clean": report.is_clean}
 
 
