@@ -117,6 +117,16 @@ class ServerLog:
                 await asyncio.sleep(delay_s)
         raise AssertionError("the last attempt raises")
 
+    async def next_seq(self, writer_id: str) -> int:
+        """What the writer may append next; 1 for one that is not known."""
+        try:
+            said = await self._json("GET", f"/api/v1/writers/{writer_id}")
+        except ServerSaid as error:
+            if error.code != "writer_not_found":
+                raise
+            return 1
+        return int(said["next_seq"])
+
     async def aclose(self) -> None:
         await self._drop()
 

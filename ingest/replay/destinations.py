@@ -1,0 +1,217 @@
+"""Opening what is replayed into, when that is a log: it can be continued, or appended to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+from ingest.archive.log import ArchiveLog, SegmentBuffer, open_archive
+from ingest.event_stores.base import BatchToAppend, EventStore
+from ingest.event_stores.file_lock import StoreInUse
+from ingest.event_stores.sqlite import SqliteEventStore
+from ingest.replay.places import (
+    ArchivePlace,
+    LogPlace,
+    PlaceNotUnderstood,
+    PostgresPlace,
+    ServerPlace,
+    SqlitePlace,
+)
+from ingest.replay.server_log import ServerLog, server_log
+from ingest.replay.sources import check_workspace
+from projections.log import EventLogReader, LogHead, StoredBatch
+from tracker.events.wire import BatchHeader
+
+_WRITERS_AT_ONCE: Final = 8
+_REQUEST_BYTES: Final = 8 * 1024 * 1024
+
+
+class LogDestination(Protocol):
+    """A log that batches of another are written to, in one of two ways.
+
+    `import_batches` continues it exactly at its head and keeps what they are. `append`
+    hands them over as their writers would have: what is there already changes nothing,
+    the rest gets new positions.
+    """
+
+    @property
+    def log(self) -> EventLogReader:
+        """To read back what was written."""
+        ...
+
+    async def head(self) -> LogHead: ...
+
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> None: ...
+
+    async def append(self, batches: Sequence[StoredBatch]) -> None: ...
+
+    async def next_seq(self, run_id: str, writer_id: str) -> int:
+        """What this writer may append next; 1 for one that is not known."""
+        ...
+
+    async def flush(self) -> None:
+        """Make everything taken so far durable."""
+        ...
+
+
+class StoreDestination:
+    """SQLite or PostgreSQL."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self.log: EventLogReader = store
+
+    async def head(self) -> LogHead:
+        return await self._store.head()
+
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> None:
+        await self._store.import_batches(batches)
+
+    async def append(self, batches: Sequence[StoredBatch]) -> None:
+        # Submitted in order, so that each writer's batches are decided in order.
+        await asyncio.gather(*(self._store.append(_as_sent(batch)) for batch in batches))
+
+    async def next_seq(self, run_id: str, writer_id: str) -> int:
+        state = await self._store.writer(writer_id)
+        return 1 if state is None else state.next_seq
+
+    async def flush(self) -> None:
+        pass
+
+
+class ServerDestination:
+    def __init__(self, server: ServerLog) -> None:
+        self._server = server
+        self.log: EventLogReader = server
+
+    async def head(self) -> LogHead:
+        return await self._server.head()
+
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> None:
+        for part in _parts(batches):
+            await self._server.import_batches(part)
+
+    async def append(self, batches: Sequence[StoredBatch]) -> None:
+        by_writer: defaultdict[str, list[StoredBatch]] = defaultdict(list)
+        for batch in batches:
+            by_writer[batch.writer_id].append(batch)
+        turn = asyncio.Semaphore(_WRITERS_AT_ONCE)
+
+        async def send(of_writer: list[StoredBatch]) -> None:
+            async with turn:
+                for batch in of_writer:
+                    await self._server.append(batch)
+
+        async with asyncio.TaskGroup() as tasks:
+            for of_writer in by_writer.values():
+                tasks.create_task(send(of_writer))
+
+    async def next_seq(self, run_id: str, writer_id: str) -> int:
+        return await self._server.next_seq(writer_id)
+
+    async def flush(self) -> None:
+        pass
+
+
+class ArchiveDestination:
+    """Batches wait until they fill a segment; `flush` writes what has gathered."""
+
+    def __init__(self, archive: ArchiveLog) -> None:
+        self._buffer = SegmentBuffer(archive)
+        self.log: EventLogReader = archive
+
+    async def head(self) -> LogHead:
+        return self._buffer.head
+
+    async def import_batches(self, batches: Sequence[StoredBatch]) -> None:
+        await self._buffer.take(batches)
+
+    async def append(self, batches: Sequence[StoredBatch]) -> None:
+        raise PlaceNotUnderstood(
+            "an archive holds a log as it is, from its first position on: leave out --run, "
+            "--experiment and --merge, or replay into a store first and archive that"
+        )
+
+    async def next_seq(self, run_id: str, writer_id: str) -> int:
+        return 1
+
+    async def flush(self) -> None:
+        await self._buffer.flush()
+
+
+@asynccontextmanager
+async def open_destination(
+    place: LogPlace, *, workspace: str, api_key: str | None
+) -> AsyncIterator[LogDestination]:
+    """Open or create it. Raises PlaceNotUnderstood, StoreMismatch and what opening raises."""
+    match place:
+        case SqlitePlace(path):
+            try:
+                store = await SqliteEventStore.open(path, workspace=workspace)
+            except StoreInUse as error:
+                owner = str(error).split(";")[0]
+                raise PlaceNotUnderstood(
+                    f"{owner}; replay into that server's address (http://…), or stop it first"
+                ) from error
+            try:
+                yield StoreDestination(store)
+            finally:
+                await store.aclose()
+        case PostgresPlace(uri):
+            from ingest.event_stores.postgres import PostgresEventStore
+            from ingest.event_stores.postgres_connections import PostgresOptions
+
+            postgres = await PostgresEventStore.open(PostgresOptions(uri), workspace=workspace)
+            try:
+                yield StoreDestination(postgres)
+            finally:
+                await postgres.aclose()
+        case ServerPlace(uri):
+            async with server_log(uri, api_key=api_key) as server:
+                check_workspace(place, (await server.server_head()).workspace, workspace)
+                yield ServerDestination(server)
+        case ArchivePlace(location):
+            async with open_archive(location, workspace=workspace) as archive:
+                yield ArchiveDestination(archive)
+
+
+async def continues(source: EventLogReader, head: LogHead) -> bool:
+    """Whether a log that ends at `head` is a beginning of the source."""
+    if head.next_position == 1:
+        return True
+    last = head.next_position - 1
+    found = await source.read(after=last - 1, batches_max=1, bytes_max=1)
+    return bool(found) and (found[0].last_position, found[0].chain_sha256) == (
+        last,
+        head.chain_sha256,
+    )
+
+
+def _as_sent(batch: StoredBatch) -> BatchToAppend:
+    return BatchToAppend(
+        BatchHeader(
+            batch.run_id,
+            batch.writer_id,
+            batch.epoch,
+            batch.first_seq,
+            batch.n,
+            batch.records_crc,
+        ),
+        batch.payload,
+    )
+
+
+def _parts(batches: Sequence[StoredBatch]) -> list[list[StoredBatch]]:
+    """Cut into what one request may carry."""
+    parts: list[list[StoredBatch]] = []
+    size = 0
+    for batch in batches:
+        if not parts or size + len(batch.payload) > _REQUEST_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(batch)
+        size += len(batch.payload) + 512
+    return parts

@@ -1,0 +1,130 @@
+"""What of a log is replayed: up to where, and which runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from projections.columns import Columns
+from projections.log import EventLogReader, StoredBatch
+from projections.projection import DecodedBatch
+from projections.rounds import groups_until
+from projections.runs_store import RunsProjection
+from projections.sqlite import open_for_reading
+from tracker.events.errors import TrackerError
+
+
+class NothingSelected(TrackerError):
+    """A run or an experiment that was asked for is not in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """`run_ids` None: everything. Facts of the workspace always come along.
+
+    `until` cuts between batches: one that ends beyond it is left out whole, as a part of a
+    batch has neither the checksum nor the link in the chain that the whole one has.
+    """
+
+    until: int | None = None
+    run_ids: frozenset[str] | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.run_ids is not None
+
+    def takes(self, batch: StoredBatch) -> bool:
+        is_in_time = self.until is None or batch.last_position <= self.until
+        is_asked_for = self.run_ids is None or not batch.run_id or batch.run_id in self.run_ids
+        return is_in_time and is_asked_for
+
+    def is_over_at(self, batch: StoredBatch) -> bool:
+        """Whether neither this batch nor any after it is wanted."""
+        return self.until is not None and batch.last_position > self.until
+
+
+async def select(
+    log: EventLogReader,
+    *,
+    until: int | None,
+    run_ids: Sequence[str],
+    experiments: Sequence[str],
+) -> Selection:
+    """Resolve names. Raises NothingSelected when one of them is not in the log."""
+    if not run_ids and not experiments:
+        return Selection(until)
+    selected: set[str] = set()
+    for run_id in run_ids:
+        if not await log.read(after=0, batches_max=1, bytes_max=1, run_id=run_id, until=until):
+            raise NothingSelected(f"the log has no run {run_id!r}")
+        selected.add(run_id)
+    if experiments:
+        selected |= await _runs_of(log, experiments, until)
+    return Selection(until, frozenset(selected))
+
+
+async def _runs_of(
+    log: EventLogReader, experiments: Sequence[str], until: int | None
+) -> frozenset[str]:
+    """The runs of experiments named by id or name, as a fold of the log says."""
+    with tempfile.TemporaryDirectory(prefix="tracker-replay-") as folder:
+        path = Path(folder) / "runs.sqlite"
+        await fold_without_metrics(log, path, until=until)
+        connection = open_for_reading(path)
+        try:
+            found: set[str] = set()
+            for asked in experiments:
+                ids = [
+                    row[0]
+                    for row in connection.execute(
+                        "SELECT experiment_id FROM experiment"
+                        " WHERE experiment_id = :asked OR name = :asked",
+                        {"asked": asked},
+                    )
+                ]
+                if not ids:
+                    raise NothingSelected(f"the log has no experiment {asked!r}")
+                for experiment_id in ids:
+                    found.update(
+                        row[0]
+                        for row in connection.execute(
+                            "SELECT run_id FROM run WHERE experiment_id = ?", (experiment_id,)
+                        )
+                    )
+        finally:
+            connection.close()
+    return frozenset(found)
+
+
+async def fold_without_metrics(log: EventLogReader, path: Path, *, until: int | None) -> None:
+    """Fold runs, params, tags, artifacts and experiments into a file, goes on where it ended.
+
+    Of each metric frame only the first record is folded, so that a run that has nothing but
+    metrics exists; the summaries of metrics in the file mean nothing.
+    """
+    projection = RunsProjection(path)
+    try:
+        async for group in groups_until(log, after=await projection.position(), until=until):
+            kept = [item for item in group if until is None or item[0].last_position <= until]
+            if kept:
+                await projection.apply(list(map(_without_metrics, kept)))
+    finally:
+        await projection.aclose()
+
+
+def _without_metrics(item: DecodedBatch) -> DecodedBatch:
+    batch, columns = item
+    frames = tuple(
+        replace(
+            frame,
+            offsets=frame.offsets[:1],
+            keys=frame.keys[:1],
+            steps=frame.steps[:1],
+            times_us=frame.times_us[:1],
+            values=tuple(column[:1] for column in frame.values[:1]),
+        )
+        for frame in columns.metrics[:1]
+    )
+    return batch, Columns(columns.n, frames, columns.events, columns.dropped)
