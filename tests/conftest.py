@@ -9,6 +9,14 @@ import pytest
 from tests.support.postgres import a_server_for_tests, fresh_database
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_snapshots() -> Iterator[None]:
+    """Tests count records and files; those about snapshots ask for one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRACKER_SNAPSHOT", "none")
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_server_dsn() -> Iterator[str]:
     """A PostgreSQL of the test session; started by the first test that asks for it."""

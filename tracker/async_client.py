@@ -9,6 +9,7 @@ about, and asks to be answered no older than that.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 from tracker import event_feed, history
+from tracker.artifacts import trees
+from tracker.artifacts.trees import ArtifactInfo
 from tracker.connection import API, Connection
 from tracker.entities import Experiment, Metric, PagedList, RunRecord, Writer
 from tracker.history import MetricBuckets, MetricHistory
-from tracker.refusals import QueryFailed
+from tracker.refusals import ArtifactElsewhere, QueryFailed
 from tracker.transport import Query
 from tracker.views import ViewType, view_name
 
@@ -85,6 +88,51 @@ class AsyncClient:
     def saw_position(self, position: int) -> None:
         """Answers must from now on include everything up to `position`."""
         self._connection.saw_position(position)
+
+    # -- artifacts ---------------------------------------------------------------------
+
+    async def list_artifacts(
+        self,
+        run_id: str | None = None,
+        path: str | None = None,
+        *,
+        recursive: bool = False,
+        model_id: str | None = None,
+    ) -> list[ArtifactInfo]:
+        """What lies in a folder of a run's artifacts (or a logged model's), in order of path."""
+        found = trees.entries(
+            self._connection,
+            trees.tree_of(run_id, model_id),
+            (path or "").strip("/"),
+            recursive=recursive,
+        )
+        return [entry async for entry in found]
+
+    async def download_artifacts(
+        self,
+        run_id: str | None = None,
+        path: str = "",
+        dst_path: str | os.PathLike[str] | None = None,
+        *,
+        model_id: str | None = None,
+        progress: trees.Progress | None = None,
+    ) -> str:
+        """Download a file or folder, verified by its SHA-256; return where it is.
+
+        Raises ArtifactNotFound, ArtifactDamaged and ArtifactElsewhere.
+        """
+        tree = trees.tree_of(run_id, model_id)
+        return await trees.download(self._connection, tree, path, dst_path, progress=progress)
+
+    async def read_artifact(
+        self, run_id: str | None, path: str, *, model_id: str | None = None
+    ) -> bytes:
+        """The verified bytes of one file."""
+        tree = trees.tree_of(run_id, model_id)
+        found = await trees.find_files(self._connection, tree, path)
+        if found[0].path != path.strip("/") or found[0].digest is None:
+            raise ArtifactElsewhere(path, found[0].uri or f"a folder of {len(found)} files")
+        return await trees.read(self._connection, tree, found[0])
 
     # -- experiments ------------------------------------------------------------------
 

@@ -228,6 +228,10 @@ class Client:
         _loop().clients.add(self._inner)
         return self._inner
 
+    list_artifacts = _waiting(AsyncClient.list_artifacts)
+    download_artifacts = _waiting(AsyncClient.download_artifacts)
+    read_artifact = _waiting(AsyncClient.read_artifact)
+
     create_experiment = _waiting(AsyncClient.create_experiment)
     get_experiment = _waiting(AsyncClient.get_experiment)
     get_experiment_by_name = _waiting(AsyncClient.get_experiment_by_name)

@@ -19,10 +19,12 @@ from tracker.events.ids import DEFAULT_WORKSPACE, is_run_id, is_workspace
 Mode: TypeAlias = Literal["online", "offline", "disabled"]
 Durability: TypeAlias = Literal["os", "fsync"]
 ShipperHost: TypeAlias = Literal["helper", "thread", "none"]
+SnapshotOf: TypeAlias = Literal["all", "environment", "none"]
 
 MODES: Final = ("online", "offline", "disabled")
 DURABILITIES: Final = ("os", "fsync")
 SHIPPER_HOSTS: Final = ("helper", "thread", "none")
+SNAPSHOTS: Final = ("all", "environment", "none")
 
 URI: Final = "TRACKER_URI"
 RUN_ID: Final = "TRACKER_RUN_ID"
@@ -59,6 +61,7 @@ class ClientSettings(NamedTuple):
     exit_wait_s: float
     is_quiet: bool
     api_key: str | None
+    snapshot: SnapshotOf = "all"
 
 
 def client_settings() -> ClientSettings:
@@ -73,7 +76,17 @@ def client_settings() -> ClientSettings:
         exit_wait_s=_seconds("TRACKER_EXIT_WAIT_S", EXIT_WAIT_S_DEFAULT),
         is_quiet=_flag("TRACKER_QUIET"),
         api_key=api_key(),
+        snapshot=cast(SnapshotOf, _choice("TRACKER_SNAPSHOT", SNAPSHOTS, "all")),
     )
+
+
+def snapshot_of(asked: str | None, settings: ClientSettings) -> SnapshotOf:
+    """What start_run(snapshot=…) says, else the settings. Raises InvalidSetting."""
+    if asked is None:
+        return settings.snapshot
+    if asked not in SNAPSHOTS:
+        raise InvalidSetting(f"snapshot is {asked!r}; it must be one of {', '.join(SNAPSHOTS)}")
+    return cast(SnapshotOf, asked)
 
 
 def home() -> Path:

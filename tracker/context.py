@@ -68,6 +68,11 @@ def _source() -> tuple[str, str]:
     return masking.mask_text(script), "LOCAL"
 
 
+def source_folder() -> Path:
+    """Where this program's code lies: beside the script, else the working directory."""
+    return _source_folder(_source()[0])
+
+
 def _source_folder(source: str) -> Path:
     """Where to look for a checkout: beside the script, else in the working directory."""
     try:

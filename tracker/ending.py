@@ -6,7 +6,7 @@ Several runs that end together (at exit) share one wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tracker import delivery, notices
 from tracker.config import ClientSettings
@@ -18,11 +18,15 @@ from tracker.recording import Writer
 from tracker.run import Run
 from tracker.starting import given
 
+# Staged files are on the disk within moments; a disk that hangs must not hold the exit.
+_STAGING_WAIT_S: Final = 2.0
+
 
 class _Closing(NamedTuple):
     run: Run
     writer: Writer
     was_owner: bool
+    artifacts: Writer | None
 
 
 def take_down(
@@ -37,12 +41,17 @@ def take_down(
     closing = [each for each in (_close(run, outcome) for run in runs) if each is not None]
     if not closing:
         return
-    shipped = [each.writer for each in closing if _is_shipped(each, settings)]
+    shipped = []
+    for each in closing:
+        if _is_shipped(each, settings):
+            shipped += [writer for writer in (each.writer, each.artifacts) if writer is not None]
     if shipped:
         patience.wait(shipped, timeout_s=settings.exit_wait_s if timeout_s is None else timeout_s)
     for each in closing:
         line = _line(each, outcome, settings)
         each.writer.close()
+        if each.artifacts is not None:
+            each.artifacts.close()
         if each.was_owner:
             notices.notices.say(line, is_quiet=settings.is_quiet)
 
@@ -57,8 +66,16 @@ def _close(run: Run, outcome: Outcome) -> _Closing | None:
         "detail": outcome.detail,
     }
     kind = EventType.RUN_ENDED if was_owner else None
+    artifacts = None
+    run.finish_artifacts(_STAGING_WAIT_S)
+    if run.opened_artifacts is not None:
+        artifacts = run.opened_artifacts.recording.close_with(None, {})
     writer = run.recording.close_with(kind, given(fact))
-    return None if writer is None else _Closing(run, writer, was_owner)
+    if writer is None:
+        if artifacts is not None:
+            artifacts.close()
+        return None
+    return _Closing(run, writer, was_owner, artifacts)
 
 
 def _is_shipped(closing: _Closing, settings: ClientSettings) -> bool:
@@ -78,6 +95,7 @@ def _line(closing: _Closing, outcome: Outcome, settings: ClientSettings) -> str:
         status=outcome.status,
         logged=delivery.logged(closing.writer),
         waiting=delivery.waiting(closing.writer),
+        files_waiting=0 if closing.artifacts is None else delivery.waiting(closing.artifacts),
         destination=plan.uri,
         spool=plan.spool_dir / plan.run_id,
         mode=plan.mode,

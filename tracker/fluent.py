@@ -8,6 +8,7 @@ further writer, from any process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ def start_run(
     *,
     mode: str | None = None,
     user: str | None = None,
+    snapshot: str | None = None,
 ) -> Run:
     """Start a run, or go on with one, and make it the one that log calls belong to.
 
@@ -42,7 +44,9 @@ def start_run(
     process that a run's own process has started joins that run instead: it adds to it and
     never ends it (nested=True starts a run of its own below it). `mode` is "online",
     "offline" (kept in the spool until `tracker sync`) or "disabled"; TRACKER_MODE is the
-    default. Raises RunAlreadyActive inside another run unless `nested`.
+    default. `snapshot` is "all", "environment" or "none": what a new run keeps of the packages,
+    Python and code it was made with; TRACKER_SNAPSHOT is the default. Raises RunAlreadyActive
+    inside another run unless `nested`.
     """
     if log_system_metrics:
         notices.warn_once("system_metrics", "log_system_metrics is not supported; it is ignored")
@@ -57,6 +61,7 @@ def start_run(
             description=description,
             mode=mode,
             user=user,
+            snapshot=snapshot,
         )
     )
 
@@ -139,6 +144,79 @@ def set_tags(
 def delete_tag(key: str, *, run_id: str | None = None) -> None:
     """Take a tag away; see Run.delete_tag."""
     session.run_for_log(run_id).delete_tag(key)
+
+
+def log_artifact(
+    local_path: str | os.PathLike[str],
+    artifact_path: str | None = None,
+    run_id: str | None = None,
+    *,
+    reference: bool = False,
+) -> None:
+    """Log a file or folder; see Run.log_artifact."""
+    session.run_for_log(run_id).log_artifact(local_path, artifact_path, reference=reference)
+
+
+def log_artifacts(
+    local_dir: str | os.PathLike[str],
+    artifact_path: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Log every file of a folder; see Run.log_artifacts."""
+    session.run_for_log(run_id).log_artifacts(local_dir, artifact_path)
+
+
+def log_text(text: str, artifact_file: str, run_id: str | None = None) -> None:
+    """Log text as a file; see Run.log_text."""
+    session.run_for_log(run_id).log_text(text, artifact_file)
+
+
+def log_dict(
+    dictionary: Mapping[str, Any] | list[Any], artifact_file: str, run_id: str | None = None
+) -> None:
+    """Log a dictionary as JSON or YAML; see Run.log_dict."""
+    session.run_for_log(run_id).log_dict(dictionary, artifact_file)
+
+
+def log_image(
+    image: Any,
+    artifact_file: str | None = None,
+    key: str | None = None,
+    step: int | None = None,
+    timestamp: int | None = None,
+    synchronous: bool | None = None,
+    *,
+    run_id: str | None = None,
+) -> None:
+    """Log an image; see Run.log_image."""
+    session.run_for_log(run_id).log_image(image, artifact_file, key, step, timestamp)
+
+
+def log_figure(
+    figure: Any,
+    artifact_file: str,
+    *,
+    save_kwargs: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Log a figure of matplotlib or plotly; see Run.log_figure."""
+    session.run_for_log(run_id).log_figure(figure, artifact_file, save_kwargs=save_kwargs)
+
+
+def log_table(data: Any, artifact_file: str, run_id: str | None = None) -> None:
+    """Add rows to a table; see Run.log_table."""
+    session.run_for_log(run_id).log_table(data, artifact_file)
+
+
+def log_input(
+    dataset: Any,
+    context: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    *,
+    run_id: str | None = None,
+) -> None:
+    """Record which data the run reads; see Run.log_input."""
+    session.run_for_log(run_id).log_input(dataset, context, tags)
 
 
 def flush(timeout: float | None = None) -> bool:

@@ -50,6 +50,7 @@ def ended(
     status: str,
     logged: int,
     waiting: int,
+    files_waiting: int,
     destination: str,
     spool: Path,
     mode: str,
@@ -57,11 +58,14 @@ def ended(
 ) -> str:
     if mode == "disabled":
         return f"run {name} {status}, not recorded (mode=disabled)"
-    if waiting == 0:
+    if waiting == files_waiting == 0:
         return f"run {name} {status}, all {logged:,} records sent to {destination}"
     sent = f"{logged - waiting:,} of {logged:,} records sent"
+    files = f" and {files_waiting:,} files" if files_waiting else ""
     if mode == "offline":
-        return f"run {name} {status}, {logged:,} records kept; send them with: {sync(spool)}"
+        return f"run {name} {status}, {logged:,} records{files} kept; send them with: {sync(spool)}"
+    if files:
+        sent += f",{files[4:]} not uploaded yet"
     if destination == "local":
         return (
             f"run {name} {status}, {sent}; the rest waits for a `tracker server` on this "

@@ -51,10 +51,13 @@ class _Clients:
 _clients: Final = _Clients()
 
 
-def client() -> Client:
-    """A client of the present destination whose answers include what was logged here."""
+def client(*, with_artifacts: bool = False) -> Client:
+    """A client of the present destination whose answers include what was logged here.
+
+    Files may take long to upload; only questions about artifacts wait for them.
+    """
     found = _clients.client()
-    unseen = session.unseen_writes(found.uri)
+    unseen = session.unseen_writes(found.uri, with_artifacts=with_artifacts)
     if unseen:
         deadline = time.monotonic() + _OWN_WRITES_WAIT_S / 2**_clients.unanswered
         for writer_id, next_seq in unseen:

@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     experiment_id: str | None = None
     run_name: str | None = None
     rank: int | None = None
+    kind: str = "events"  # or "artifacts"; see tracker.spool.meta
 
 
 class Writer(Protocol):
@@ -70,6 +71,11 @@ class Writer(Protocol):
 
     def abandon_after_fork(self) -> object: ...
 
+    @property
+    def path(self) -> Path | None:
+        """The folder it writes to; None where nothing is recorded."""
+        ...
+
 
 _POINT: Final = struct.Struct("<qqd")
 
@@ -78,6 +84,7 @@ class Nowhere:
     """The writer of a disabled run, or of a spool that cannot be written to."""
 
     next_seq = 1
+    path = None
 
     def log_metric(self, key: bytes, value: float, step: int, time_us: int) -> None:
         _POINT.pack(step, time_us, value)  # refuses what a real writer would
@@ -144,11 +151,19 @@ class Recording:
         event = Event(kind, time.time_ns() // 1000, data)
         validate(event)
         with self._lock:
-            writer_id = new_writer_id()
-            writer = _create(self.plan, writer_id, is_owner=self.is_owner)
-            writer.log_event(event)
-            self._latest = (writer_id, writer)
-            self._bind(writer)
+            self._open().log_event(event)
+
+    def open_silently(self) -> Writer:
+        """The open writer; one that is opened now records nothing of that."""
+        with self._lock:
+            return self._writer or self._open()
+
+    def _open(self) -> Writer:
+        writer_id = new_writer_id()
+        writer = _create(self.plan, writer_id, is_owner=self.is_owner)
+        self._latest = (writer_id, writer)
+        self._bind(writer)
+        return writer
 
     def open_joined(self) -> None:
         """Open now what would open itself with the first record."""
@@ -234,6 +249,7 @@ def _create(plan: Plan, writer_id: str, *, is_owner: bool) -> Writer:
         run_name=plan.run_name,
         is_owner=is_owner,
         rank=plan.rank,
+        kind=plan.kind,
         created_us=time.time_ns() // 1000,
         sdk_version=VERSION,
     )

@@ -5,10 +5,13 @@
         ├── ServerUnreachable     nobody answers there
         │   └── LocalServerMissing  nor could one be started on this machine
         ├── NotATracker           somebody answers, but not with this API
+        ├── ArtifactDamaged       the bytes that came are not those that were logged
+        ├── ArtifactElsewhere     a reference: its bytes were never uploaded; .uri says where
         └── ApiRefusal            the server said no: code, message, details, status
             ├── InvalidQuery      a filter, order or page token; .position is its column
             ├── NotFound
-            │   ├── RunNotFound
+            │   ├── ArtifactNotFound
+        │   ├── RunNotFound
             │   ├── ExperimentNotFound
             │   └── WriterNotFound
             ├── ExperimentExists
@@ -62,6 +65,21 @@ class NotATracker(QueryFailed):
         self.hint = f"Does {uri} lead to a tracker server, or to a proxy or another service?"
 
 
+class ArtifactDamaged(QueryFailed):
+    """What arrived is not what was logged, or cannot be put where it belongs."""
+
+    hint = "Download it again; if it stays so, `tracker artifacts verify` on the server tells more."
+
+
+class ArtifactElsewhere(QueryFailed):
+    """A reference: what was logged is where the bytes lie, not the bytes."""
+
+    def __init__(self, path: str, uri: str) -> None:
+        super().__init__(f"{path!r} is a reference to {uri}; its bytes were never uploaded")
+        self.uri = uri
+        self.hint = f"Get it from {uri}."
+
+
 class ApiRefusal(QueryFailed):
     """The server's answer to a request it will not serve as it is."""
 
@@ -99,6 +117,13 @@ class NotFound(ApiRefusal):
     pass
 
 
+class ArtifactNotFound(NotFound):
+    default_hint = (
+        "`tracker artifacts list RUN` lists a run's files. One that was just logged may still "
+        "be in the spool: see `tracker spool list`."
+    )
+
+
 class RunNotFound(NotFound):
     default_hint = (
         "`tracker runs search` lists runs. A run that was just logged may still be in the "
@@ -133,6 +158,7 @@ class ServerBusy(ApiRefusal):
 _BY_CODE: Final[Mapping[str, type[ApiRefusal]]] = {
     "invalid_query": InvalidQuery,
     "not_found": NotFound,
+    "artifact_not_found": ArtifactNotFound,
     "run_not_found": RunNotFound,
     "experiment_not_found": ExperimentNotFound,
     "writer_not_found": WriterNotFound,

@@ -14,16 +14,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from tracker import tag_names, values
+from tracker.artifacts.methods import ArtifactMethods
 from tracker.errors import ParamChanged
 from tracker.events import limits
 from tracker.events.errors import InvalidEvent
 from tracker.events.types import EventType, RunStatus, check_key
 from tracker.exits import Outcome, outcome_of
+from tracker.snapshotting import SnapshotThread
 from tracker.spool.framing import KEY_SEPARATOR
 from tracker.spool.writer import SpoolClosed
 from tracker.values import PLAIN, UNPACKABLE, time_us_of
 
 if TYPE_CHECKING:
+    from tracker.artifacts.recorder import ArtifactRecorder
     from tracker.entities import Metric, RunData, RunInfo, RunRecord
     from tracker.recording import Recording
 
@@ -35,7 +38,7 @@ _CACHED_KEY_SETS_MAX: Final = 1_000
 _REMEMBERED_CHARACTERS_MAX: Final = 1_024
 
 
-class Run:
+class Run(ArtifactMethods):
     """A run of this process. `is_owner`: it ends the run; else it only joined it."""
 
     def __init__(
@@ -54,6 +57,7 @@ class Run:
         self.run_id: str = recording.plan.run_id
         self.name = name
         self.is_ended = False
+        self.is_new = False  # begun here: no other process has logged to it before
         self.is_inherited = False  # from the process that forked this one
         self.outer: Run | None = None  # the run around this one in its thread or task
         self.thread_id = threading.get_ident()
@@ -71,6 +75,9 @@ class Run:
         self._key_sets: dict[tuple[str, ...], tuple[bytes, int]] = {}
         self._end = end
         self._flush = flush
+        self._artifacts: ArtifactRecorder | None = None
+        self._snapshot: SnapshotThread | None = None
+        self._artifacts_lock = threading.Lock()
 
     # -- metrics ------------------------------------------------------------------------
 
@@ -213,6 +220,50 @@ class Run:
         self.recording.log_event(EventType.TAG_DELETED, {"key": key})
         self.tags.pop(key, None)
 
+    def log_input(
+        self, dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None
+    ) -> None:
+        """Record which data the run reads: name, digest, source, schema; never the bytes.
+
+        `dataset`: a frame of pandas or polars, a numpy array, a Hugging Face dataset, a path or
+        URI, or a dataset of MLflow's. `context`: "training", "validation" or the like.
+        """
+        from tracker.artifacts import datasets
+
+        texts = {key: values.tag_text(key, tags[key]) for key in _mapping(tags or {}, "tags")}
+        if context is not None:
+            texts[datasets.CONTEXT_TAG] = values.tag_text(datasets.CONTEXT_TAG, context)
+        fact = datasets.describe(dataset).fact()
+        self.recording.log_event(EventType.INPUT_LOGGED, {**fact, "tags": texts})
+
+    @property
+    def artifacts(self) -> ArtifactRecorder:
+        """Stages and records the files this process logs to the run."""
+        if self._artifacts is None:
+            from tracker.artifacts.recorder import ArtifactRecorder
+
+            with self._artifacts_lock:
+                if self._artifacts is None:
+                    self._artifacts = ArtifactRecorder(self.recording.plan)
+        return self._artifacts
+
+    def take_snapshot(self, what: str) -> None:
+        """Keep what the run is made with, soon, off this thread; see artifacts.snapshot."""
+        self._snapshot = SnapshotThread(self, what)
+
+    def finish_artifacts(self, timeout_s: float) -> None:
+        """Let what is being staged for this run come to its end; wait that long at most."""
+        if self._snapshot is not None:
+            self._snapshot.finish(timeout_s)
+            self._snapshot = None
+        if self._artifacts is not None:
+            self._artifacts.finish(timeout_s)
+
+    @property
+    def opened_artifacts(self) -> ArtifactRecorder | None:
+        """The same if this process has logged any, else None."""
+        return self._artifacts
+
     # -- the end ------------------------------------------------------------------------
 
     def end_run(self, status: str = "FINISHED") -> None:
@@ -300,7 +351,11 @@ class Run:
         """After a fork, in the child: go on as a further writer of the run."""
         self.is_inherited = True
         self._params_lock = threading.RLock()
+        self._artifacts_lock = threading.Lock()
+        self._snapshot = None
         self.recording.leave_to_parent()
+        if self._artifacts is not None:
+            self._artifacts.leave_to_parent()
 
 
 def status_of(status: str) -> RunStatus:

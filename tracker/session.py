@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -176,12 +177,16 @@ class Session:
 
     def flush(self, runs: Sequence[Run] | None, timeout_s: float | None) -> bool:
         """Put `runs`, or all, on disk; whether all was acknowledged within the time."""
-        writers = self._writers(self._runs() if runs is None else runs)
-        for writer in writers:
-            writer.flush_to_disk()
         if timeout_s is None:
             timeout_s = self._known_settings().exit_wait_s
-        return delivery.wait_until_acked(writers, timeout_s=timeout_s)
+        deadline = time.monotonic() + timeout_s
+        to_flush = self._runs() if runs is None else runs
+        for run in to_flush:
+            run.finish_artifacts(timeout_s)
+        writers = self._writers(to_flush)
+        for writer in writers:
+            writer.flush_to_disk()
+        return delivery.wait_until_acked(writers, timeout_s=max(0.0, deadline - time.monotonic()))
 
     def record_workspace_fact(
         self, kind: EventType, data: Mapping[str, Any], *, uri: str | None = None
@@ -196,11 +201,19 @@ class Session:
             writer.close()
         self._hosting.ensure(settings, uri=plan.uri, mode=plan.mode)
 
-    def unseen_writes(self, uri: str) -> list[tuple[str, int]]:
+    def unseen_writes(self, uri: str, *, with_artifacts: bool = False) -> list[tuple[str, int]]:
         """(writer id, next sequence) of what a query of `uri` should wait for."""
         if uri != LOCAL and config.client_settings().shipper == "none":
             return []  # nobody here delivers it
-        return self._unseen.to(uri, [run.recording for run in self._runs()])
+        runs = self._runs()
+        recordings = [run.recording for run in runs]
+        if with_artifacts:
+            recordings += [run.opened_artifacts.recording for run in runs if run.opened_artifacts]
+        return self._unseen.to(uri, recordings)
+
+    def is_begun_here(self, run_id: str) -> bool:
+        """Whether this process owns the run and was its first; then no earlier one logged to it."""
+        return any(run.run_id == run_id and run.is_new for run in self._runs())
 
     def saw_writes(self, writer_id: str, next_seq: int) -> None:
         self._unseen.see(writer_id, next_seq)
@@ -222,7 +235,9 @@ class Session:
             return [*self.active.all(), *self._joined.values(), *self._apart.values()]
 
     def _writers(self, runs: Sequence[Run]) -> list[Writer]:
-        found = [run.recording.writer for run in runs]
+        recordings = [run.recording for run in runs]
+        recordings += [run.opened_artifacts.recording for run in runs if run.opened_artifacts]
+        found = [recording.writer for recording in recordings]
         return [writer for writer in found if writer is not None]
 
     # -- the process --------------------------------------------------------------------

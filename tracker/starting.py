@@ -43,6 +43,7 @@ class Asked(NamedTuple):
     description: str | None = None
     mode: str | None = None
     user: str | None = None
+    snapshot: str | None = None
 
 
 def start(
@@ -78,7 +79,11 @@ def start(
         flush=flush,
     )
     if part.is_owner:
+        run.is_new = part.is_new
         _record_start(run, part, binding, is_named=bool(asked.run_name))
+        what = config.snapshot_of(asked.snapshot, settings)
+        if part.is_new and what != "none" and plan.mode != "disabled":
+            run.take_snapshot(what)
         _say_start(run, part, binding, settings)
     else:
         run.recording.open_joined()
@@ -104,6 +109,24 @@ def joined_run(
         recording=Recording(plan, is_owner=False),
         name=run_id,
         experiment_id=binding.likely_id,
+        user_id=config.user_name(),
+        start_time_us=time.time_ns() // 1000,
+        parent_run_id=None,
+        tags={},
+        end=end,
+        flush=flush,
+    )
+
+
+def workspace_run(
+    settings: ClientSettings, *, end: EndRun, flush: FlushRuns, uri: str | None = None
+) -> Run:
+    """A handle for facts and files that belong to no run."""
+    plan = plan_of("", settings, binding=Binding(), mode=settings.mode, uri=uri)
+    return Run(
+        recording=Recording(plan, is_owner=False),
+        name="",
+        experiment_id="",
         user_id=config.user_name(),
         start_time_us=time.time_ns() // 1000,
         parent_run_id=None,

@@ -45,6 +45,7 @@ class Query:
     params: Params = ()
     body: Any = None
     accept: str = JSON
+    headers: Params = ()
 
 
 class Transport:
@@ -97,7 +98,7 @@ class Transport:
                 self.uri + query.path,
                 params=list(query.params),
                 data=None if query.body is None else json.dumps(query.body),
-                headers={"Accept": query.accept, "Content-Type": JSON},
+                headers={"Accept": query.accept, "Content-Type": JSON, **dict(query.headers)},
                 allow_redirects=query.is_read,
             )
             if response.status < 300:

@@ -38,6 +38,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "TRACKER_HOME": str(home),
         "TRACKER_SPOOL_DIR": str(home / "spool"),
         "TRACKER_HELPER_IDLE_S": "2",
+        "TRACKER_SNAPSHOT": "none",
         **more,
     }
 

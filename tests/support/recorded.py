@@ -99,6 +99,7 @@ def isolated_sdk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TRACKER_HOME", str(home))
     monkeypatch.setenv("TRACKER_MODE", "offline")
     monkeypatch.setenv("TRACKER_QUIET", "1")
+    monkeypatch.setenv("TRACKER_SNAPSHOT", "none")
     monkeypatch.chdir(home)
     try:
         yield

@@ -37,6 +37,10 @@ def check_artifact_path(path: str) -> None:
         raise InvalidEvent(f"artifact path {shown!r} has a control character; use printable text")
     from urllib.parse import unquote  # costs an import of the SDK milliseconds
 
+    if "\\" in path:
+        raise InvalidEvent(f"artifact path {shown!r} has a backslash; separate parts with /")
+    if any(part == "." for part in path.split("/")):
+        raise InvalidEvent(f"artifact path {shown!r} has a part '.'; leave it out")
     decoded = path
     for _ in range(_DECODINGS):
         _check_escape(decoded, shown)
@@ -47,13 +51,12 @@ def check_artifact_path(path: str) -> None:
 
 
 def _check_escape(path: str, shown: str) -> None:
-    """What leads out of a folder, in the encoding at hand."""
-    if "\\" in path or "\0" in path:
-        raise InvalidEvent(f"artifact path {shown!r} has a backslash or NUL; separate with /")
+    """What leads out of a folder, in the encoding at hand; a backslash separates on Windows."""
+    path = path.replace("\\", "/")
     if path.startswith("/") or _DRIVE.match(path):
         raise InvalidEvent(f"artifact path {shown!r} is absolute; name it relative to the run")
-    if any(part in (".", "..") for part in path.split("/")):
-        raise InvalidEvent(f"artifact path {shown!r} has a part '.' or '..'; spell it out")
+    if any(part == ".." for part in path.split("/")):
+        raise InvalidEvent(f"artifact path {shown!r} has a part '..'; spell it out")
 
 
 def _check_part(part: str, shown: str) -> None:

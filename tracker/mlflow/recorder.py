@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from tracker import config, starting, tag_names
+from tracker.artifacts.recorder import ArtifactRecorder
 from tracker.binding import Binding
 from tracker.errors import ParamChanged
 from tracker.events.ids import new_run_id
@@ -43,6 +44,7 @@ class Recorder:
         self._runs: dict[str, Run] = {}
         self._pending: OrderedDict[str, PendingRun] = OrderedDict()
         self._models: OrderedDict[str, PendingModel] = OrderedDict()
+        self._workspace_artifacts: ArtifactRecorder | None = None
 
     # -- runs -----------------------------------------------------------------------------
 
@@ -182,6 +184,17 @@ class Recorder:
 
     def model(self, model_id: str) -> PendingModel | None:
         return self._models.get(model_id)
+
+    def workspace_artifacts(self) -> ArtifactRecorder:
+        """For files of models that no run has made."""
+        with self._lock:
+            if self._workspace_artifacts is None:
+                self._workspace_artifacts = session.open_apart(
+                    lambda settings, end, flush: starting.workspace_run(
+                        settings, end=end, flush=flush, uri=self.destination
+                    )
+                ).artifacts
+            return self._workspace_artifacts
 
     # -- inside ---------------------------------------------------------------------------
 

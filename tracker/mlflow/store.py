@@ -75,7 +75,7 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
             }
             if artifact_location is not None:
                 fact["artifact_location"] = artifact_location
-            with _refusals():
+            with refusals():
                 session.record_workspace_fact(
                     EventType.EXPERIMENT_CREATED, fact, uri=self.destination
                 )
@@ -116,7 +116,7 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
     ) -> Run:
         texts = {tag.key: str(tag.value) for tag in tags or ()}
         start_us = start_time * 1000 if start_time else time.time_ns() // 1000
-        with _refusals():
+        with refusals():
             pending = self.recorder.begin(
                 self._binding(experiment_id),
                 name=run_name,
@@ -148,7 +148,7 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
     def update_run_info(
         self, run_id: str, run_status: int | None, end_time: int | None, run_name: str | None
     ) -> RunInfo:
-        with _refusals():
+        with refusals():
             if run_name:
                 self.recorder.log_event(run_id, EventType.RUN_UPDATED, {"name": run_name})
                 self.recorder.set_tags(run_id, {"mlflow.runName": run_name})
@@ -172,7 +172,7 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
     # -- logging ----------------------------------------------------------------------------
 
     def log_metric(self, run_id: str, metric: Metric) -> None:
-        with _refusals():
+        with refusals():
             self.recorder.log_metric(
                 run_id, metric.key, metric.value, metric.step or 0, metric.timestamp
             )
@@ -192,13 +192,13 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
                 f"No tag with name: {key} in run with id {run_id}",
                 error_code=RESOURCE_DOES_NOT_EXIST,
             )
-        with _refusals():
+        with refusals():
             self.recorder.log_event(run_id, EventType.TAG_DELETED, {"key": key})
 
     def log_batch(
         self, run_id: str, metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]
     ) -> None:
-        with _refusals():
+        with refusals():
             # As MLflow does: a param that cannot be logged refuses what comes with it.
             if params:
                 self.recorder.log_params(run_id, {p.key: str(p.value) for p in params})
@@ -213,7 +213,7 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
                 self.log_model_metrics(run_id, of_models)
 
     def log_inputs(self, run_id: str, datasets: Any = None, models: Any = None) -> None:
-        with _refusals():
+        with refusals():
             for item in datasets or ():
                 dataset = item.dataset
                 fact = {
@@ -236,6 +236,10 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
         """Whether the server's answer includes what this machine recorded; waits a moment."""
         wait_s = _OWN_WRITES_WAIT_S if self.rest.server.address() is not None else 0.0
         return self.recorder.is_delivered(run_id, wait_s=wait_s)
+
+    def wait_for_own_writes(self, run_id: str) -> None:
+        """Give what this process has logged to the run, files too, a moment to be delivered."""
+        self._is_delivered(run_id)
 
     # -- reading ----------------------------------------------------------------------------
 
@@ -314,7 +318,7 @@ class TrackerStore(LoggedModels, AbstractStore):  # type: ignore[misc]  # mlflow
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What tracker refuses, as the error that MLflow's users catch."""
     try:
         yield

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Final
 
+from tracker.shipper.blobs import NamedBlob
 from tracker.spool.acks import destination_hash, write_ack
 from tracker.spool.folder import WriterFolder
 from tracker.spool.locks import WriterState, writer_state
 from tracker.spool.meta import WriterMeta
+from tracker.spool.staging import BLOBS_NAME, staged_files
 
 FINISHED_META: Final = "meta.finished.json"
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -31,6 +34,12 @@ class Clearing:
         self._meta = meta
         self._destination = destination_hash(uri)
         self._acked_seq = 1
+        self._uploaded: list[tuple[int, str]] = []  # (sequence, digest) of records not acked yet
+
+    def note_uploaded(self, blobs: Sequence[NamedBlob]) -> None:
+        """These are in the store; their staged files may go when their records are acked."""
+        known = {seq for seq, _ in self._uploaded}
+        self._uploaded += [(b.seq, b.digest) for b in blobs if b.seq not in known]
 
     def acknowledge(self, next_seq: int) -> None:
         """Put the ack on disk and unlink what lies fully below it.
@@ -47,11 +56,13 @@ class Clearing:
             write_ack(self._folder.acks, next_seq=next_seq, destination=self._destination)
         self._acked_seq = next_seq
         self._unlink_below(next_seq)
+        self._unstage_below(next_seq)
 
     def remove_folder(self) -> None:
         """Delete the folder; with evidence in it, keep that and only retire the writer."""
         path = self._folder.path
         if self._folder.quarantine.exists() or self._folder.rejected.exists():
+            shutil.rmtree(path / BLOBS_NAME, ignore_errors=True)
             for segment in self._folder.segments():
                 segment.path.unlink(missing_ok=True)
             with suppress(FileNotFoundError):  # another shipper of the same spool did it
@@ -60,6 +71,18 @@ class Clearing:
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
             path.parent.rmdir()  # the run's folder, if this was its last writer
+
+    def _unstage_below(self, next_seq: int) -> None:
+        """Each record has a staged file of its own; those of acked records go."""
+        due = [entry for entry in self._uploaded if entry[0] < next_seq]
+        if not due or writer_state(self._folder, self._meta) is WriterState.FOREIGN:
+            return
+        self._uploaded = [entry for entry in self._uploaded if entry[0] >= next_seq]
+        staged = staged_files(self._folder.path)
+        for _, digest in due:
+            if staged.get(digest):
+                with suppress(OSError):
+                    staged[digest].pop().unlink()
 
     def _unlink_below(self, next_seq: int) -> int:
         """How many segments went. The last one stays: its writer may be in it."""

@@ -9,6 +9,9 @@ The server's word on next_seq is asked for first and believed always; what it sa
 is never sent again. One batch is outstanding at a time, so a gap can only mean that the
 server was set back, and reading goes on from where it says.
 
+The records of an artifact writer name files; those are uploaded before the records that
+name them are sent, so what the server's log names is in its store.
+
 A batch that the server refuses for good is halved until the record that it refuses stands
 alone; that one goes to `rejected/` with the reason, and a dropped range takes its place.
 """
@@ -24,6 +27,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from tracker.shipper.backoff import Backoff
+from tracker.shipper.blobs import LostBlob, Uploader, round_of
 from tracker.shipper.clearing import Clearing
 from tracker.shipper.collect import Unencodable, batch_of, readable, refused_chunk
 from tracker.shipper.liveness import LOST, Ending, ProcessWatch
@@ -39,7 +43,7 @@ from tracker.shipper.transmit import (
 from tracker.spool.chunks import Chunk
 from tracker.spool.folder import WriterFolder
 from tracker.spool.locks import WriterState, writer_state
-from tracker.spool.meta import WriterMeta
+from tracker.spool.meta import KIND_ARTIFACTS, WriterMeta
 from tracker.spool.quarantine import Quarantine
 from tracker.spool.reader import DEFAULT_LIMITS, ChunkLimits, SpoolReader
 
@@ -86,6 +90,9 @@ class Delivery:
         self._backoff = Backoff()
         self._watch = ProcessWatch(meta)
         self._acked_at = 0.0
+        self._uploads = (
+            Uploader(transmitter, workspace=meta.workspace) if meta.kind == KIND_ARTIFACTS else None
+        )
         self.state = DeliveryState(meta.writer_id, meta.run_id, transmitter.uri)
 
     @property
@@ -183,12 +190,33 @@ class Delivery:
                 return False
             self.state.is_caught_up = False
             try:
-                if not chunk.lost or await self._is_loss_news(chunk):
+                if (not chunk.lost or await self._is_loss_news(chunk)) and (
+                    self._uploads is None or await self._upload_first(chunk)
+                ):
                     await self._send(chunk)
             except Unreachable:
                 self._reader.rewind(chunk.first_seq)
                 raise
         return is_final or self._is_one_shot or chunk.is_full or not self._is_at(chunk.next_seq)
+
+    async def _upload_first(self, chunk: Chunk) -> bool:
+        """Bring what the chunk names into the store; False if it is read anew, in part."""
+        assert self._uploads is not None
+        due = round_of(chunk, self._folder.path)
+        if due.records is not None:
+            # Less at once, so that what is uploaded first is seen first.
+            self._records_max = due.records
+            self._reader.rewind(chunk.first_seq)
+            return False
+        if not due.blobs:
+            return True
+        try:
+            await self._uploads.upload(due.blobs)
+        except LostBlob as lost:
+            await self._narrow(chunk, str(lost))
+            return False
+        self._clearing.note_uploaded(due.blobs)
+        return True
 
     def _is_at(self, next_seq: int) -> bool:
         return self._reader.next_seq == self.state.next_seq == next_seq

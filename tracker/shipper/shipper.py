@@ -81,7 +81,7 @@ class Shipper:
         self._transmitters: dict[str, Transmitter] = {}
         self._rung = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._slots: dict[tuple[str, str], asyncio.Semaphore] = {}
         self._not_ours: set[Path] = set()
         self._unreadable: dict[Path, str] = {}
         self._ended = DeliveryCounts()
@@ -209,14 +209,15 @@ class Shipper:
         if transmitter is None:
             transmitter = Transmitter(session, uri, key_of=self._key_of)
             self._transmitters[uri] = transmitter
-            # For each destination its own: one that hangs must not starve the others.
-            self._slots[uri] = asyncio.Semaphore(DELIVERIES_MAX)
+        # For each destination its own, as one that hangs must not starve the others; and for
+        # files, as metrics must not wait for gigabytes.
+        slots = self._slots.setdefault((uri, meta.kind), asyncio.Semaphore(DELIVERIES_MAX))
         delivery = Delivery(
             folder,
             meta,
             transmitter,
             bell=lambda: self._rung,
-            slots=self._slots[uri],
+            slots=slots,
             is_one_shot=self._is_one_shot,
             ends_lost=self._ends_lost,
         )

@@ -90,7 +90,7 @@ class Transmitter:
 
     async def next_seq(self, writer_id: str, *, workspace: str = DEFAULT_WORKSPACE) -> int:
         """The sequence number the server expects of a writer; 1 if it does not know it."""
-        status, answer, retry_after = await self._ask(
+        status, answer, retry_after = await self.ask(
             "GET", f"/api/v1/writers/{writer_id}", workspace=workspace
         )
         if status == 404 and _code(answer) == "writer_not_found":
@@ -101,7 +101,7 @@ class Transmitter:
 
     async def append(self, body: bytes, *, workspace: str = DEFAULT_WORKSPACE) -> int:
         """Send one batch; return the server's next_seq once it is durable."""
-        status, answer, retry_after = await self._ask(
+        status, answer, retry_after = await self.ask(
             "POST", "/api/v1/append", workspace=workspace, data=body, media=BATCH_CONTENT_TYPE
         )
         if status != 200:
@@ -116,7 +116,7 @@ class Transmitter:
             {name: value for name in Lease.__slots__ if (value := getattr(lease, name)) is not None}
             for lease in leases
         ]
-        status, answer, retry_after = await self._ask(
+        status, answer, retry_after = await self.ask(
             "POST",
             "/api/v1/leases",
             workspace=workspace,
@@ -130,7 +130,18 @@ class Transmitter:
         except (KeyError, TypeError):
             raise Unreachable("the server's answer to a lease cannot be read") from None
 
-    async def _ask(
+    async def put_elsewhere(self, url: str, data: bytes, timeout_s: float) -> bool:
+        """PUT bytes to an address that the server gave; whether they were taken there."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        try:
+            async with self._session.put(
+                url, data=data, timeout=timeout, allow_redirects=False
+            ) as response:
+                return response.status in (200, 201, 204)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return False
+
+    async def ask(
         self,
         method: str,
         path: str,
@@ -138,13 +149,15 @@ class Transmitter:
         workspace: str,
         data: bytes | None = None,
         media: str | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[int, Any, float | None]:
+        """(status, the answer's JSON, Retry-After in seconds). Raises Unreachable."""
         headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
         if workspace != DEFAULT_WORKSPACE:
             headers["X-Tracker-Workspace"] = workspace
         if media:
             headers["Content-Type"] = media
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with self._session.request(
                 method, self.uri + path, data=data, headers=headers, timeout=timeout,

@@ -2,7 +2,7 @@
 
     <root>/helper.lock  helper.log  doorbell
     <root>/<run folder>/<writer id>/meta.json  lock  acks  reserve  <first seq, 16 hex>.seg
-                                    quarantine/  rejected/
+                                    quarantine/  rejected/  blobs/
 
 A writer folder is one that has a meta.json; it appears whole, by a rename, so there is
 none that is half made. Listing never fails because of junk or because a folder vanishes

@@ -21,6 +21,8 @@ META_BYTES_MAX: Final = 64 * 1024
 MODE_ONLINE: Final = "online"
 MODE_OFFLINE: Final = "offline"
 URI_LOCAL: Final = "local"
+KIND_EVENTS: Final = "events"
+KIND_ARTIFACTS: Final = "artifacts"  # its records name blobs, which are uploaded before them
 
 
 class MetaUnreadable(TrackerError):
@@ -49,6 +51,7 @@ class WriterMeta(NamedTuple):
     rank: int | None = None
     created_us: int = 0
     sdk_version: str = ""
+    kind: str = KIND_EVENTS
 
     pid: int = 0
     process_start: int | None = None  # clock ticks since boot, as the kernel has it

@@ -246,6 +246,10 @@ class SpoolWriter:
         return self._tail.folder
 
     @property
+    def path(self) -> Path:
+        return self._tail.folder.path
+
+    @property
     def meta(self) -> WriterMeta:
         return self._tail.meta
 

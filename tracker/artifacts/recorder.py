@@ -1,0 +1,186 @@
+"""One process's artifacts of one run: staged files, and the records that name them.
+
+The records go through a writer of their own, so that a file of gigabytes never holds back
+metrics: a shipper sends each of them only when the file it names is in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tracker.artifacts.media import media_type_of
+from tracker.events.artifact_paths import check_artifact_path
+from tracker.events.types import EventType
+from tracker.notices import notices
+from tracker.recording import Plan, Recording
+from tracker.spool.losses import NO_SPACE
+from tracker.spool.meta import KIND_ARTIFACTS
+from tracker.spool.staging import StagedFile, Staging, sync_staged
+
+
+class ArtifactRecorder:
+    """Thread-safe. Opens its writer with the first artifact."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.recording = Recording(plan._replace(kind=KIND_ARTIFACTS), is_owner=False)
+        self._lock = threading.Lock()
+        self._staging: Staging | None = None
+        self._staging_path: Path | None = None
+        self._syncing = _Syncing()
+        self._working: list[threading.Thread] = []
+
+    def log_file(self, source: Path, path: str, *, model_id: str | None = None) -> None:
+        """Stage a file as it is now and record it under `path`.
+
+        Raises InvalidEvent for a path that cannot be one and for what is no regular file,
+        OSError for a file that cannot be read. A spool without room loses the file, which
+        is said and recorded.
+        """
+        check_artifact_path(path)
+        self._log(lambda staging: staging.take_file(source), path, model_id, source=source)
+
+    def log_bytes(
+        self, data: bytes, path: str, *, media_type: str | None = None, model_id: str | None = None
+    ) -> None:
+        """The same for what is in memory."""
+        check_artifact_path(path)
+        self._log(lambda staging: staging.take_bytes(data), path, model_id, media_type=media_type)
+
+    def log_reference(self, path: str, uri: str, find_out: Callable[[], Mapping[str, Any]]) -> None:
+        """Record where something lies; its bytes stay there.
+
+        `find_out` may ask a network for size and etag: it is called in a thread.
+        """
+        check_artifact_path(path)
+
+        def record() -> None:
+            self.recording.open_silently()
+            fact = {"path": path, "uri": uri, **find_out()}
+            self.recording.log_event(EventType.ARTIFACT_LOGGED, fact)
+
+        self.do_later(record)
+
+    def do_later(self, work: Callable[[], object]) -> None:
+        """Do something for the run off the caller's thread; `finish` waits for it."""
+        thread = threading.Thread(target=work, name="tracker-artifacts", daemon=True)
+        with self._lock:
+            self._working = [each for each in self._working if each.is_alive()]
+            self._working.append(thread)
+        thread.start()
+
+    def finish(self, timeout_s: float) -> None:
+        """Wait, so long at most, for what was begun, and until what is staged is on disk."""
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            working, self._working = self._working, []
+        for thread in working:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._syncing.wait(max(0.0, deadline - time.monotonic()))
+
+    def leave_to_parent(self) -> None:
+        """After a fork, in the child: go on with a writer and a folder of one's own."""
+        self._lock = threading.Lock()
+        self._staging = None
+        self._syncing = _Syncing()
+        self._working = []
+        self.recording.leave_to_parent()
+
+    def _log(
+        self,
+        take: Callable[[Staging], StagedFile],
+        path: str,
+        model_id: str | None,
+        *,
+        source: Path | None = None,
+        media_type: str | None = None,
+    ) -> None:
+        staging = self._opened()
+        if staging is None:
+            if source is not None:
+                source.stat()  # a disabled run, too, says that a file is missing
+            return
+        try:
+            staged = take(staging)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self._lose(path, error)
+            return
+        if staged.was_changing:
+            notices.warn_once(
+                f"changing {source}",
+                f"{source} was being written to while it was logged; it is recorded as it was read",
+            )
+        fact = {
+            "path": path,
+            "digest": staged.digest,
+            "size": staged.size,
+            "media_type": media_type or media_type_of(path),
+        }
+        if model_id is not None:
+            fact["model_id"] = model_id
+        self.recording.log_event(EventType.ARTIFACT_LOGGED, fact)
+        self._syncing.add(staged.path)
+
+    def _lose(self, path: str, error: OSError) -> None:
+        reason = f"artifact {path!r} could not be staged: {os.strerror(error.errno or 0)}"
+        notices.warn_once(
+            "staging",
+            f"{reason}; it is LOST. Make room in the spool, or set TRACKER_SPOOL_DIR",
+        )
+        fact = {"reason": reason[:2000], "count": 1}
+        self.recording.log_event(EventType.EVENTS_DROPPED, fact)
+
+    def _opened(self) -> Staging | None:
+        """Where to stage; None for a run that is not recorded."""
+        with self._lock:
+            folder = self.recording.open_silently().path
+            if folder is None:
+                return None
+            if self._staging is None or folder != self._staging_path:
+                self._staging, self._staging_path = Staging(folder), folder
+            return self._staging
+
+
+class _Syncing:
+    """Brings staged files to the disk, one after the other, in a thread that comes and goes."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def add(self, path: Path) -> None:
+        self._waiting.put(path)
+        with self._lock:
+            if self._idle.is_set():
+                self._idle.clear()
+                threading.Thread(target=self._run, name="tracker-staging", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> None:
+        self._idle.wait(timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                path = self._waiting.get(timeout=_LINGER_S)
+            except queue.Empty:
+                with self._lock:
+                    if self._waiting.empty():
+                        self._idle.set()
+                        return
+                continue
+            try:
+                sync_staged(path)
+            except OSError as error:
+                notices.warn_once("staging", f"{path} may not survive a power cut: {error}")
+
+
+_LINGER_S: Final = 0.02
