@@ -23,14 +23,16 @@ START_TIMEOUT_S = 30.0
 @dataclass(frozen=True)
 class S3Server:
     endpoint: str
+    key_id: str = KEY_ID
+    secret: str = SECRET
 
     @property
     def environment(self) -> dict[str, str]:
         """What makes botocore speak to this server, and to nothing of the machine's own."""
         return {
             "AWS_ENDPOINT_URL_S3": self.endpoint,
-            "AWS_ACCESS_KEY_ID": KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_ACCESS_KEY_ID": self.key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,
@@ -39,7 +41,7 @@ class S3Server:
 
 
 @contextmanager
-def running_s3(folder: Path) -> Iterator[S3Server]:
+def running_s3(folder: Path, *, key_id: str = KEY_ID, secret: str = SECRET) -> Iterator[S3Server]:
     folder.mkdir(parents=True, exist_ok=True)
     port, *others = _free_ports(5)
     master, volume, filer, admin = others
@@ -51,13 +53,13 @@ def running_s3(folder: Path) -> Iterator[S3Server]:
         "-master.telemetry=false",
     ]
     environment = os.environ | {
-        "AWS_ACCESS_KEY_ID": KEY_ID,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ACCESS_KEY_ID": key_id,
+        "AWS_SECRET_ACCESS_KEY": secret,
         "S3_BUCKET": BUCKET,
     }
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
-    server = S3Server(f"http://127.0.0.1:{port}")
+    server = S3Server(f"http://127.0.0.1:{port}", key_id, secret)
     try:
         _wait_until_it_answers(server, process, folder / "server.log")
         yield server
