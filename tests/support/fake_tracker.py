@@ -52,6 +52,7 @@ def a_run(run_id: str = "a" * 32, **changes: Any) -> RunAnswer:
         "tags": {"team": "vision"},
         "metrics": {"loss": a_metric(last=point)},
         "conflicts": [],
+        "inputs": [],
         "writers": [],
         "position": 5,
     }

@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "experiments": ("tracker.cli.experiments", "Create, search, rename, delete, restore."),
     "runs": ("tracker.cli.runs", "Search, show, compare, delete, restore."),
     "metrics": ("tracker.cli.metrics", "Show or plot one metric of a run."),
+    "artifacts": ("tracker.cli.artifacts", "List, upload, download, verify and collect files."),
     "events": ("tracker.cli.events", "Print or follow the event log."),
     "verify": ("tracker.cli.verify", "Prove that a log is complete and unchanged."),
     "rebuild": ("tracker.cli.rebuild", "Build projections anew from the log."),

@@ -154,7 +154,7 @@ class _ProgressLine:
     def _show(self, states: Sequence[DeliveryState]) -> None:
         done = sum(state.is_caught_up for state in states)
         records = sum(state.counts.records for state in states)
-        size = sum(state.counts.wire_bytes for state in states)
+        size = sum(state.counts.wire_bytes + state.counts.blob_bytes for state in states)
         problem = next((state.problem for state in states if state.problem), None)
         said = f"{done} of {len(states)} writers, {records:,} records, {size / 1e6:.1f} MB sent"
         self._bar.update(
@@ -173,6 +173,7 @@ def _tell(report: SyncReport, root: Path) -> None:
     result(
         f"Delivered {counts.records:,} records ({counts.points:,} points) of "
         f"{report.writers} writers, {counts.wire_bytes / 1e6:.2f} MB"
+        + (f", and {counts.blob_bytes / 1e6:.1f} MB of files" if counts.blob_bytes else "")
     )
     if lost := counts.lost - counts.rejected:
         note(f"{lost:,} records were lost before they got here; the server knows")

@@ -21,6 +21,7 @@ from tracker.events import limits
 from tracker.events.blob_batch import HEAD_BYTES, encode_blob_batch
 from tracker.events.errors import TrackerError
 from tracker.events.types import EventType
+from tracker.shipper.state import DeliveryCounts
 from tracker.shipper.transmit import Transmitter, Unreachable
 from tracker.spool.chunks import Chunk
 from tracker.spool.staging import staged_files
@@ -81,12 +82,12 @@ def round_of(chunk: Chunk, writer_folder: Path) -> Round:
 
 
 class Uploader:
-    """Uploads through one transmitter. `sent` is called with bytes as they are taken."""
+    """Uploads through one transmitter, and counts what was taken."""
 
-    def __init__(self, transmitter: Transmitter, *, workspace: str) -> None:
+    def __init__(self, transmitter: Transmitter, counts: DeliveryCounts, *, workspace: str) -> None:
         self._transmitter = transmitter
+        self._counts = counts
         self._workspace = workspace
-        self.bytes_sent = 0
 
     async def upload(self, blobs: Sequence[NamedBlob]) -> None:
         """Return when all are in the store. Raises LostBlob and Unreachable."""
@@ -118,7 +119,7 @@ class Uploader:
             refused = [row for row in answer["blobs"] if row["outcome"] == "refused"]
         except (KeyError, TypeError):
             raise Unreachable("the server's answer to blobs cannot be read") from None
-        self.bytes_sent += sum(len(data) for _, data in pieces)
+        self._counts.blob_bytes += sum(len(data) for _, data in pieces)
         if refused:
             raise LostBlob(f"the staged bytes of {refused[0]['sha256']} are not those logged")
 
@@ -168,7 +169,7 @@ class Uploader:
         if url is None or not await self._transmitter.put_elsewhere(url, data, PART_TIMEOUT_S):
             path = f"/api/v1/blobs/{blob.digest}/uploads/{plan['upload_id']}/parts/{number}"
             await self._ask("PUT", path, data=data, media="application/octet-stream")
-        self.bytes_sent += length
+        self._counts.blob_bytes += length
 
     async def _complete(self, blob: NamedBlob, upload_id: str) -> bool:
         """False: parts are missing after all, or the upload is gone; begin again."""

@@ -90,10 +90,12 @@ class Delivery:
         self._backoff = Backoff()
         self._watch = ProcessWatch(meta)
         self._acked_at = 0.0
-        self._uploads = (
-            Uploader(transmitter, workspace=meta.workspace) if meta.kind == KIND_ARTIFACTS else None
-        )
         self.state = DeliveryState(meta.writer_id, meta.run_id, transmitter.uri)
+        self._uploads = (
+            Uploader(transmitter, self.state.counts, workspace=meta.workspace)
+            if meta.kind == KIND_ARTIFACTS
+            else None
+        )
 
     @property
     def workspace(self) -> str:

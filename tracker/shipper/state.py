@@ -25,6 +25,7 @@ class DeliveryCounts:
     batches: int = 0
     wire_bytes: int = 0
     spool_bytes: int = 0
+    blob_bytes: int = 0  # of files, which travel beside the records
 
     def add_batch(self, batch: Batch, *, spool_bytes: int) -> None:
         """Count a batch that is stored."""
