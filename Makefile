@@ -51,18 +51,20 @@ $(VENV)-mlflow-old/.ready: tests/mlflow/requirements-old.txt
 	@$(VENV)-mlflow-old/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e .
 	@touch $@
 
-test: $(VENV)/.dev-ready $(VENV)-mlflow/.ready $(VENV)-mlflow-old/.ready
+test: $(VENV)/.dev-ready $(VENV)-mlflow/.ready $(VENV)-mlflow-old/.ready browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 # The tests of the web UI drive a real browser. Debian's Chromium is installed when none is
 # there; elsewhere install Chromium or Chrome, or set TRACKER_TEST_BROWSER to one.
 browser:
-	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null \
-		|| test -n "$$TRACKER_TEST_BROWSER" \
-		|| { command -v apt-get >/dev/null && echo "-> installing chromium for the tests of the UI" \
-			&& { apt-get install -y --no-install-recommends chromium >/dev/null 2>&1 \
-			|| { apt-get update -qq && apt-get install -y --no-install-recommends chromium >/dev/null; }; }; } \
-		|| { echo "the tests of the web UI need Chromium: install it, or set TRACKER_TEST_BROWSER"; exit 1; }
+	@test -n "$$TRACKER_TEST_BROWSER" && exit 0; \
+	for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name >/dev/null && exit 0; \
+	done; \
+	echo "-> installing chromium for the tests of the web UI"; \
+	get="apt-get install -y -qq --no-install-recommends chromium"; \
+	{ command -v apt-get && { $$get || { apt-get update -qq && $$get; }; }; } >/dev/null || \
+		{ echo "the tests of the web UI need Chromium: install it, or set TRACKER_TEST_BROWSER"; exit 1; }
 
 ui/node_modules/.package-lock.json: ui/package.json ui/package-lock.json
 	cd ui && npm ci --no-audit --no-fund

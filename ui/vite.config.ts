@@ -54,8 +54,7 @@ export default defineConfig({
         chunkFileNames: "[name].js",
         assetFileNames: "[name][extname]",
         manualChunks: (id) => {
-          if (id.includes("hyparquet-compressors")) return "parquet-codecs";
-          if (/hyparquet/.test(id)) return "parquet";
+          if (/node_modules\/(hyparquet|fzstd|fflate)\//.test(id)) return "parquet";
           if (/node_modules\/(preact|@preact|uplot)\//.test(id)) return "vendor";
           return undefined;
         },

@@ -154,6 +154,7 @@ def test_columns_are_picked_by_search_pinned_moved_and_resized_in_the_address(
     expect(page).to_have_url(re.compile("start_time,status"))
     again = page.url
     page.goto(again)
+    rows(page)
     heads = page.get_by_role("columnheader").all_inner_texts()
     assert heads.index("Started") < heads.index("Status")
 

@@ -59,6 +59,11 @@ def log_run(
     append(server, run_id, 1, events)
 
 
+def until_known(server: ServerProcess, run_id: str) -> None:
+    """Wait until the projection has the run."""
+    server.get(f"/api/v1/runs/{run_id}?min_position={server.get('/ready')['head']}")
+
+
 def event(kind: str, time_us: int, data: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": kind, "time_us": time_us, "data": dict(data)}
 

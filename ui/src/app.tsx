@@ -1,7 +1,8 @@
 /** The shell: what every page has around it, and which view an address names. */
 import type { ComponentType } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
+import { Offline } from "./api/client";
 import { Empty, Failed, IconButton, Link, Loading } from "./components/basics";
 import { KeyDialog } from "./components/key-dialog";
 import { Shortcuts } from "./components/shortcuts";
@@ -11,27 +12,43 @@ import { path } from "./state/location";
 import { nextTheme, theme } from "./state/theme";
 import { RunsView } from "./views/runs/runs-view";
 
-/** A view that is fetched when it is first looked at. */
+/**
+ * A view in a file of its own. All are fetched once the first page stands, so that a server
+ * that goes away takes no view with it; what failed is asked for again when it is back.
+ */
 function later<P extends object>(load: () => Promise<ComponentType<P>>) {
   let found: ComponentType<P> | undefined;
+  const fetched = async () => {
+    found ??= await load();
+    return found;
+  };
+  addEventListener("load", () => setTimeout(() => void fetched().catch(() => {}), PREFETCH_MS));
   return function Later(props: P) {
     const [View, setView] = useState<ComponentType<P> | undefined>(() => found);
     const [error, setError] = useState<Error>();
+    const wasOffline = useRef(false);
+    const isOffline = connection.value === "offline";
+    wasOffline.current ||= isOffline;
     useEffect(() => {
-      if (found) return;
-      load().then(
-        (view) => {
-          found = view;
-          setView(() => view);
+      if (View) return;
+      fetched().then(
+        (view) => setView(() => view),
+        () => {
+          // A browser remembers that a module could not be had. The address is the state, so
+          // a reload loses nothing.
+          if (wasOffline.current && !isOffline) location.reload();
+          else setError(new Error("A part of this page is gone, as after an upgrade."));
         },
-        () => setError(new Error("A part of this page is gone, as after an upgrade of the server.")),
       );
-    }, []);
+    }, [isOffline]);
+    if (View) return <View {...props} />;
+    if (isOffline) return <Failed error={new Offline()} />;
     if (error) return <Failed error={error} retry={() => location.reload()} />;
-    return View ? <View {...props} /> : <Loading />;
+    return <Loading />;
   };
 }
 
+const PREFETCH_MS = 400;
 const RunView = later(() => import("./views/run/run-view").then((m) => m.RunView));
 const ExperimentsView = later(() => import("./views/experiments").then((m) => m.ExperimentsView));
 const TrashView = later(() => import("./views/trash").then((m) => m.TrashView));

@@ -71,6 +71,22 @@ function joined(parts: Uint8Array[], size: number): ArrayBuffer {
   return whole.buffer;
 }
 
+/**
+ * Raise when whole bytes are not those that were logged. Browsers hash only on pages that
+ * came over HTTPS or from this machine; elsewhere the bytes pass unproven.
+ */
+export async function proveBytes(bytes: ArrayBuffer, digest: string) {
+  if (!crypto.subtle) return;
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const found = [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (found === digest) return;
+  throw new ApiError(
+    0,
+    "corrupt_artifact",
+    `The bytes in the store are not those that were logged: their SHA-256 is ${found.slice(0, 12)}…, not ${digest.slice(0, 12)}….`,
+  );
+}
+
 /** Hand a file, or a folder as a zip, to the browser's downloads. */
 export async function downloadArtifact(runId: string, path: string, isFolder: boolean) {
   const from = `${base(runId)}${path === "" ? "" : `/${inPath(path)}`}`;

@@ -93,7 +93,7 @@ const WHAT_TO_DO: Record<string, string> = {
   unauthorized: "Give the server's API key.",
   run_deleted: "Restore it from the trash first.",
   corrupt_artifact:
-    "If the server is up, the store's bytes are not those that were logged, and it refuses to pass them on: log the file again, or restore the store from a backup.",
+    "Log the file again, or restore the artifact store from a backup.",
   artifact_lost:
     "The tree names a file whose bytes are not in the store. Log it again, or restore the store from a backup.",
   store_unavailable: "The server runs but its store does not answer; its log says why.",

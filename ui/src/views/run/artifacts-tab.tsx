@@ -15,6 +15,12 @@ export function ArtifactsTab({ run }: { run: Run }) {
   const chosen = query.value.get("file");
   const root = useResource((signal) => listArtifacts(run.run_id, "", signal), [run.run_id], { isLive: true });
   const [entry, setEntry] = useState<ArtifactEntry | null>(null);
+  // A file named by a link is looked up in its folder.
+  const isLinked = chosen !== null && entry?.path !== chosen;
+  const linked = useResource(
+    async (signal) => (isLinked ? findEntry(run.run_id, chosen, signal) : null),
+    [run.run_id, isLinked ? chosen : ""],
+  );
   if (root.error && !root.data) return <Failed error={root.error} retry={root.reload} />;
   if (!root.data) return <Loading what="Looking for files" />;
   if (root.data.length === 0) {
@@ -28,7 +34,7 @@ export function ArtifactsTab({ run }: { run: Run }) {
     setEntry(one);
     setQuery({ file: one.path });
   };
-  const shown = entry?.path === chosen ? entry : chosen ? unknownEntry(chosen) : null;
+  const shown = entry?.path === chosen ? entry : (linked.data ?? null);
   return (
     <div class="artifacts">
       <div class="artifact-tree">
@@ -43,7 +49,13 @@ export function ArtifactsTab({ run }: { run: Run }) {
         <Branch runId={run.run_id} entries={root.data} chosen={chosen} onSelect={select} />
       </div>
       <div class="artifact-view">
-        {shown ? (
+        {isLinked && linked.isLoading ? (
+          <Loading what="Looking for the file" />
+        ) : isLinked && !shown ? (
+          <Empty title="There is no such file">
+            <p class="faint">{chosen}</p>
+          </Empty>
+        ) : shown ? (
           <>
             <header>
               <h2 class="ellipsis" title={shown.path}>
@@ -76,9 +88,10 @@ export function ArtifactsTab({ run }: { run: Run }) {
   );
 }
 
-/** A file named by a link, before its folder has been opened. */
-function unknownEntry(path: string): ArtifactEntry {
-  return { path, is_folder: false, size: null, media_type: null, digest: null, uri: null, etag: null, time_us: null };
+async function findEntry(runId: string, path: string, signal: AbortSignal) {
+  const folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+  const below = await listArtifacts(runId, folder, signal);
+  return below.find((one) => one.path === path && !one.is_folder) ?? null;
 }
 
 function Branch({

@@ -4,7 +4,7 @@
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { readArtifact } from "../../api/artifacts";
+import { proveBytes, readArtifact } from "../../api/artifacts";
 import type { ArtifactEntry } from "../../api/types";
 import { Failed, Loading, Segmented } from "../../components/basics";
 import { bytes, whole } from "../../components/format";
@@ -85,7 +85,11 @@ export function Preview({ runId, entry }: { runId: string; entry: ArtifactEntry 
 function Loaded({ runId, entry, kind }: { runId: string; entry: ArtifactEntry; kind: Kind }) {
   const isText = kind === "text" || kind === "json" || kind === "markdown" || kind === "csv";
   const resource = useResource(
-    (signal) => readArtifact(runId, entry.path, isText ? TEXT_BYTES : undefined, signal),
+    async (signal) => {
+      const read = await readArtifact(runId, entry.path, isText ? TEXT_BYTES : undefined, signal);
+      if (read.isWhole && entry.digest) await proveBytes(read.bytes, entry.digest);
+      return read;
+    },
     [`${runId}/${entry.path}/${entry.digest}`],
   );
   if (resource.error && !resource.data) return <Failed error={resource.error} retry={resource.reload} />;
