@@ -6,10 +6,12 @@ compared by code point, which is the order of their bytes in UTF-8.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from projections.projection import ProjectionStoreFailed
 from projections.read_models import ArtifactListing, ArtifactView, Page
 from projections.search.errors import InvalidQuery
 from projections.search.paging import Cursor, decode_token, encode_token, fingerprint
@@ -59,6 +61,25 @@ def get_artifact_folder(
 ) -> ArtifactView | None:
     row = connection.execute(SQL["folder"], {"owner": owner, "path": path}).fetchone()
     return None if row is None else _folder(row)
+
+
+def every_artifact(
+    connection: sqlite3.Connection, after: tuple[str, str], max_results: int
+) -> list[tuple[str, ArtifactView]]:
+    asked = {"owner": after[0], "path": after[1], "limit": max_results}
+    rows = connection.execute(SQL["every_file"], asked)
+    return [(owner, _file(row)) for owner, *row in rows]
+
+
+def referred_digests(connection: sqlite3.Connection, digests: Sequence[str]) -> frozenset[str]:
+    """Raises ProjectionStoreFailed when not everything is folded."""
+    if connection.execute(SQL["unfolded"]).fetchone() is not None:
+        raise ProjectionStoreFailed(
+            "a batch of the log could not be folded, so nobody knows which blobs it refers to; "
+            "`tracker verify` says which, `tracker rebuild --projection runs` folds it anew"
+        )
+    rows = connection.execute(SQL["referred"], {"digests": json.dumps(list(digests))})
+    return frozenset(digest for (digest,) in rows)
 
 
 def _below(connection: sqlite3.Connection, asked: dict[str, Any]) -> list[ArtifactView]:

@@ -252,6 +252,20 @@ class RunsReadStore(Protocol):
         """The folder at `path` ('' is the tree); None when no file lies below it."""
         ...
 
+    async def every_artifact(
+        self, *, after: tuple[str, str] = ("", ""), max_results: int = 1000
+    ) -> Sequence[tuple[str, ArtifactView]]:
+        """(owner, file) of the blobs in all trees, in order of owner and path, behind `after`."""
+        ...
+
+    async def referred_digests(self, digests: Sequence[str]) -> frozenset[str]:
+        """Those of the digests that any tree names now, the trees of deleted runs included.
+
+        Raises ProjectionStoreFailed when something of the log could not be folded: then
+        nobody knows what is referred to.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesPage:

@@ -9,7 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from projections.artifact_queries import get_artifact, get_artifact_folder, list_artifacts
+from projections.artifact_queries import (
+    every_artifact,
+    get_artifact,
+    get_artifact_folder,
+    list_artifacts,
+    referred_digests,
+)
 from projections.experiments_search import find_experiments
 from projections.key_search import find_keys
 from projections.read_models import (
@@ -141,6 +147,14 @@ class SqliteRunsReadStore:
     async def get_artifact_folder(self, owner: str, path: str) -> ArtifactView | None:
         check_texts([owner, path], "owner or path")
         return await self._readers.run(lambda c: get_artifact_folder(c, owner, path))
+
+    async def every_artifact(
+        self, *, after: tuple[str, str] = ("", ""), max_results: int = 1000
+    ) -> Sequence[tuple[str, ArtifactView]]:
+        return await self._readers.run(lambda c: every_artifact(c, after, max_results))
+
+    async def referred_digests(self, digests: Sequence[str]) -> frozenset[str]:
+        return await self._readers.run(lambda c: referred_digests(c, digests))
 
     async def aclose(self) -> None:
         """Close when the queries under way have ended."""

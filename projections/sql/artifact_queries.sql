@@ -27,3 +27,16 @@ FROM artifact WHERE owner = :owner AND path = :path;
 
 -- name: folder
 SELECT path, files, size FROM artifact_folder WHERE owner = :owner AND path = :path;
+
+-- name: every_file
+SELECT owner, path, digest, size, media_type, uri, etag, time_us, order_us, is_deleted
+FROM artifact
+WHERE (owner, path) > (:owner, :path) AND digest IS NOT NULL
+ORDER BY owner, path LIMIT :limit;
+
+-- name: unfolded
+SELECT position FROM dead_letter LIMIT 1;
+
+-- name: referred
+SELECT j.value FROM json_each(:digests) j
+WHERE EXISTS (SELECT 1 FROM artifact a WHERE a.digest = j.value);
