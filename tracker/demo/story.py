@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
+
 from tracker.cli import output
 from tracker.client import Client
+from tracker.entities import RunRecord
 from tracker.events.errors import TrackerError
+from tracker.refusals import NotFound
 
 SERVER_START_TIMEOUT_S = 30.0
 TRAINING_TIMEOUT_S = 600.0
@@ -154,6 +158,7 @@ def _report(stage: Stage, online: dict[str, Any], offline: dict[str, Any]) -> No
         ],
         title="Runs by accuracy",
     )
+    output.result(f"best model, downloaded again        {_check_best(stage, ranked[0])}")
     calls = sorted(online["nanoseconds"] + offline["nanoseconds"])
     p50, p99 = calls[len(calls) // 2] / 1000, calls[int(len(calls) * 0.99)] / 1000
     output.result(f"points logged / shipped / stored   {logged} / {shipped} / {stored}")
@@ -163,6 +168,35 @@ def _report(stage: Stage, online: dict[str, Any], offline: dict[str, Any]) -> No
         raise DemoFailed("points logged, shipped and stored differ")
     if any(run.info.status != "FINISHED" for run in runs):
         raise DemoFailed("a run did not end as FINISHED")
+
+
+def _check_best(stage: Stage, best: RunRecord) -> str:
+    """Download the best run's model and figure, verified, and ask the model once more."""
+    with Client(stage.uri) as client:
+        place = _downloaded(client, best, stage.folder / "best")
+    from tracker.demo.train import Digits
+
+    digits = Digits.load()
+    model = joblib.load(place / "model" / "digits.joblib")
+    again = float(model.score(digits.test_x, digits.test_y))
+    if abs(again - best.data.metrics["test/accuracy"]) > 1e-12:
+        raise DemoFailed(f"the downloaded model's accuracy is {again}, another was logged")
+    if not (place / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG"):
+        raise DemoFailed("the downloaded confusion matrix is no PNG")
+    return f"accuracy {again:.4f} as logged, its files verified"
+
+
+def _downloaded(client: Client, run: RunRecord, folder: Path) -> Path:
+    deadline = time.monotonic() + ARRIVAL_TIMEOUT_S
+    while True:
+        try:
+            client.download_artifacts(run.info.run_id, "confusion_matrix.png", folder)
+            client.download_artifacts(run.info.run_id, "model", folder)
+            return folder
+        except NotFound:  # the upload is still under way
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def _wait_for_runs(stage: Stage, training: subprocess.Popen[str], *, count: int) -> None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import joblib
+import matplotlib
 import numpy as np
+from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
@@ -88,7 +93,24 @@ def train(
             step += 1
         accuracy = accuracy_score(digits.test_y, model.predict(digits.test_x))
         costs.log_metrics({"test/accuracy": accuracy, "epoch": epoch}, step=step)
+    keep(model, digits)
     return float(accuracy)
+
+
+def keep(model: MLPClassifier, digits: Digits) -> None:
+    """Log what was learnt: the confusion matrix as a figure, and the fitted model's file."""
+    tracker.log_input(digits.train_x, context="training")
+    figure, axes = plt.subplots(figsize=(5, 5))
+    shown = ConfusionMatrixDisplay.from_predictions(
+        digits.test_y, model.predict(digits.test_x), ax=axes, colorbar=False
+    )
+    shown.ax_.set_title("Digits held out")
+    tracker.log_figure(figure, "confusion_matrix.png")
+    plt.close(figure)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "digits.joblib"
+        joblib.dump(model, path)
+        tracker.log_artifact(path, "model")
 
 
 def sweep(epochs: int, costs: CallCosts) -> None:
@@ -117,6 +139,7 @@ def main() -> None:
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("--epochs", type=int, default=12)
     arguments = parser.parse_args()
+    matplotlib.use("Agg")
     costs = CallCosts()
     tracker.set_experiment("digits")
     (offline if arguments.offline else sweep)(arguments.epochs, costs)
