@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from ingest.append_pipeline import AppendPipeline
+from ingest.archive.job import archiving
 from ingest.artifact_stores.cleaning import cleaning
 from ingest.artifact_stores.open import open_artifact_store
 from ingest.auth import Gate
@@ -34,6 +35,7 @@ from ingest.read_side import open_read_side
 from ingest.routes import (
     admin,
     append,
+    archive,
     artifacts,
     blobs,
     events,
@@ -82,14 +84,15 @@ def build_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(mlflow_services)
     app.cleanup_ctx.append(_read_side)
     app.cleanup_ctx.append(_artifacts)
+    app.cleanup_ctx.append(archiving)
     app.on_shutdown.append(_close)
     return app
 
 
 def all_routes() -> Sequence[Route]:
     modules = (
-        append, writers, leases, events, log, operations, experiments, runs, metrics, blobs,
-        artifacts,
+        append, archive, writers, leases, events, log, operations, experiments, runs, metrics,
+        blobs, artifacts,
         admin, run_groups, ui,
     )  # fmt: skip
     return [route for module in modules for route in module.ROUTES]

@@ -12,6 +12,7 @@ FINDINGS_LISTED_MAX: Final = 1_000
 
 
 class Fault(StrEnum):
+    ARCHIVE_DAMAGED = "archive_damaged"
     MISSING_POSITIONS = "missing_positions"
     OVERLAPPING_POSITIONS = "overlapping_positions"
     PAYLOAD_CHANGED = "payload_changed"

@@ -22,7 +22,14 @@ from typing import Protocol
 
 from projections.columns import decode_payload
 from projections.findings import Fault, OnProgress, VerifyProgress, VerifyReport
-from projections.log import GENESIS_CHAIN, EventLogReader, LogHead, StoredBatch, chain_link
+from projections.log import (
+    GENESIS_CHAIN,
+    EventLogReader,
+    LogDamaged,
+    LogHead,
+    StoredBatch,
+    chain_link,
+)
 from projections.rounds import ROUND_BATCHES_MAX, ROUND_BYTES_MAX
 from tracker.events.errors import TrackerError
 
@@ -69,9 +76,16 @@ async def verify_log(log: LogToVerify, report: VerifyReport, on_progress: OnProg
     last = head.next_position - 1
     after = 0
     while True:
-        batches = await log.read(
-            after=after, batches_max=ROUND_BATCHES_MAX, bytes_max=ROUND_BYTES_MAX
-        )
+        try:
+            batches = await log.read(
+                after=after, batches_max=ROUND_BATCHES_MAX, bytes_max=ROUND_BYTES_MAX
+            )
+        except LogDamaged as damage:
+            check.skip(damage)
+            after = damage.last_position
+            if after >= last:
+                break
+            continue
         for batch in batches:
             if batch.first_position > last:
                 break
@@ -93,6 +107,10 @@ class _LogCheck:
         self._least_head = least_head
         self._next_position = 1
         self._chain = GENESIS_CHAIN
+        # After a part that could not be read: the next batch's link and its writers' first
+        # sequence numbers have nothing to be held against.
+        self._is_torn = False
+        self._has_tears = False
         self._writers: dict[str, _Seen] = {}
         self._at_watermark: dict[str, tuple[str, int, int, int]] = {}
 
@@ -103,6 +121,12 @@ class _LogCheck:
         self._check_sequence(batch)
         self._report.batches += 1
         self._report.events += batch.n
+
+    def skip(self, damage: LogDamaged) -> None:
+        """A part cannot be read: one finding, whatever follows from its absence."""
+        self._report.add(Fault.ARCHIVE_DAMAGED, str(damage), position=damage.first_position)
+        self._next_position = max(self._next_position, damage.last_position + 1)
+        self._is_torn = True
 
     async def end(self, log: LogToVerify, head: LogHead) -> None:
         last = head.next_position - 1
@@ -155,7 +179,7 @@ class _LogCheck:
             schema=batch.schema,
             payload_sha256=batch.payload_sha256,
         )
-        if link != batch.chain_sha256:
+        if link != batch.chain_sha256 and not self._is_torn:
             self._report.add(
                 Fault.CHAIN_BROKEN,
                 f"the hash chain breaks at {_place(batch)}: the row, or one before it, was "
@@ -163,6 +187,8 @@ class _LogCheck:
                 position=batch.first_position,
             )
         self._chain = batch.chain_sha256
+        self._has_tears = self._has_tears or self._is_torn
+        self._is_torn = False
 
     def _check_payload(self, batch: StoredBatch) -> None:
         if hashlib.sha256(batch.payload).digest() != batch.payload_sha256:
@@ -188,7 +214,7 @@ class _LogCheck:
         seen = self._writers.get(batch.writer_id)
         if seen is None:
             seen = self._writers[batch.writer_id] = _Seen(batch.run_id, batch.epoch)
-        if batch.first_seq > seen.next_seq:
+        if batch.first_seq > seen.next_seq and not self._has_tears:
             self._report.add(
                 Fault.MISSING_SEQUENCES,
                 f"writer {batch.writer_id} of run {batch.run_id!r} has no records "
@@ -237,6 +263,8 @@ class _LogCheck:
             in_log = self._at_watermark.get(writer_id)
             if isinstance(watermark, _SeenWatermark) or in_log == _facts(watermark):
                 continue
+            if in_log is None and (self._has_tears or self._is_torn):
+                continue  # it may have been in what cannot be read
             if in_log is None:
                 found = "the log has nothing of it up to there"
             else:

@@ -5,6 +5,7 @@ An archive lies in `<location>/<workspace>/log/`, beside the blobs of the same w
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -80,7 +81,7 @@ class ArchiveLog:
         """Read a segment whole and hold it against its digest. Raises LogDamaged."""
         try:
             data = await self._objects.read(segment.key)
-            if hashlib.sha256(data).hexdigest() != segment.sha256:
+            if await asyncio.to_thread(_sha256, data) != segment.sha256:
                 raise CorruptPayload("its bytes are not those that were written")
         except (CorruptPayload, NoSuchObject) as error:
             raise self._damage(segment, error) from error
@@ -158,11 +159,14 @@ class ArchiveLog:
         ImportRefused when the batches do not continue it, ArchiveTaken when somebody else did.
         """
         head = self.manifest.head
-        checked_import(batches)
-        check_follows(batches[0], head)
-        data, segment = encode_segment(
-            batches, workspace=self.manifest.workspace, previous_chain=head.chain_sha256
-        )
+        workspace = self.manifest.workspace
+
+        def encode() -> tuple[bytes, Segment]:
+            checked_import(batches)
+            check_follows(batches[0], head)
+            return encode_segment(batches, workspace=workspace, previous_chain=head.chain_sha256)
+
+        data, segment = await asyncio.to_thread(encode)
         # The name has the digest in it: an object that is there already is the same one,
         # or damaged, and reading it back tells which.
         await self._objects.create(segment.key, data)
@@ -200,6 +204,10 @@ class SegmentBuffer:
         if self._batches:
             await self._archive.add(self._batches)
             self._batches, self._size = [], 0
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _stretches(footer: Footer, wanted: Sequence[int], bytes_max: int) -> list[tuple[int, int]]:

@@ -182,6 +182,15 @@ class S3Objects:
         return f"s3://{self._bucket.name}/{self._prefix}{key}"
 
 
+def absolute_location(location: str) -> str:
+    """The same place, also for who is in another folder. Raises InvalidSettings."""
+    match parse_destination(location):
+        case FolderDestination(folder):
+            return str(folder)
+        case S3Destination(bucket, prefix):
+            return f"s3://{bucket}/{prefix}".rstrip("/")
+
+
 @asynccontextmanager
 async def open_objects(location: str) -> AsyncIterator[Objects]:
     """The objects in a folder or below s3://BUCKET/PREFIX. Raises InvalidSettings."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
+from ingest.archive.archiving import Removed
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import AppendResult, BatchToAppend, WriterState
 from ingest.event_stores.group import Append, ClientAppend, DecisionAppend
@@ -33,6 +34,7 @@ from ingest.event_stores.postgres_partitions import (
     Partition,
     attached_partitions,
     detach_partition,
+    note_archived,
 )
 from ingest.event_stores.postgres_reader import PostgresLogReader
 from ingest.event_stores.postgres_schema import (
@@ -171,6 +173,7 @@ class PostgresEventStore:
         await self._commits.stop()
         await self._following.stop()
         self._wakeups.close()
+        await asyncio.to_thread(self._reader.close)
         await self._connections.aclose()
 
     # -- beyond the interface: leases, partitions, and what is measured --------------------
@@ -209,6 +212,24 @@ class PostgresEventStore:
     async def detach(self, partition: Partition) -> None:
         """Remove a sealed partition, whose batches are kept elsewhere. Twice is once."""
         await self._at_home(lambda: detach_partition(self._connections, self._opened, partition))
+
+    async def detach_below(self, location: str, head: LogHead) -> Removed:
+        """See archive.archiving.DetachableStore: whole partitions are detached."""
+        whole = [p for p in await self.partitions() if p.is_sealed]
+        whole = [p for p in whole if p.end_position <= head.next_position]
+        if not whole:
+            return Removed(0, 0)
+        # The last batch of a partition may end beyond it.
+        (last,) = await self._reader.read(
+            after=whole[-1].end_position - 2, batches_max=1, bytes_max=1
+        )
+        ends = LogHead(last.last_position + 1, last.chain_sha256)
+        noted = await self._at_home(
+            lambda: note_archived(self._connections, self._opened, location, ends, whole)
+        )
+        for partition in whole:
+            await self.detach(partition)
+        return noted
 
     async def _at_home(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:

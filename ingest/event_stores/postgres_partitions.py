@@ -7,11 +7,14 @@ batch lies where its first position lies.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ingest.archive.archiving import Removed
 from ingest.event_stores.postgres_connections import Connection, Connections
 from ingest.event_stores.postgres_schema import ADVISORY_LOCK, OpenedWorkspace
+from projections.log import LogHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +100,33 @@ async def detach_partition(
                 f" DETACH PARTITION tracker.{partition.name}"
             )
             await connection.execute(f"DROP TABLE tracker.{partition.name}")
+
+
+_COUNT = """
+SELECT count(*) FROM tracker.batch WHERE workspace = $1 AND first_position < $2
+"""
+_NOTE = """
+INSERT INTO tracker.archive VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (workspace) DO UPDATE SET
+    location = excluded.location, last_position = excluded.last_position,
+    chain_sha256 = excluded.chain_sha256, detached_at_us = excluded.detached_at_us
+WHERE tracker.archive.last_position < excluded.last_position
+"""
+
+
+async def note_archived(
+    connections: Connections,
+    opened: OpenedWorkspace,
+    location: str,
+    ends: LogHead,
+    partitions: Sequence[Partition],
+) -> Removed:
+    """From now on, what is below `ends` is read from the archive; what that is in rows."""
+    async with connections.transaction() as connection:
+        count: int = await connection.fetchval(
+            _COUNT, opened.workspace, partitions[-1].end_position
+        )
+        last = ends.next_position - 1
+        now_us = time.time_ns() // 1000
+        await connection.execute(_NOTE, opened.workspace, location, last, ends.chain_sha256, now_us)
+    return Removed(last, count)

@@ -6,10 +6,12 @@ statement sees has every position up to its last.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+from ingest.archive.detached import Detached, DetachedReader, stitched
 from ingest.event_stores.base import WriterState
 from ingest.event_stores.postgres_connections import Connection, Connections, PostgresOptions
 from ingest.event_stores.postgres_errors import DRIVER_ERRORS, DatabaseRefused, unavailable
@@ -40,6 +42,10 @@ WHERE bytes_before < $5 ORDER BY first_position
 """
 _READ_RUN: Final = _READ.replace("workspace = $1", "workspace = $1 AND run_id = $6")
 _HEAD: Final = "SELECT next_position, chain_sha256 FROM tracker.head WHERE workspace = $1"
+_ARCHIVE: Final = """
+SELECT location, workspace, last_position FROM tracker.archive
+WHERE workspace = $1 AND last_position > $2
+"""
 _WRITERS: Final = """
 SELECT writer_id, run_id, epoch, next_seq, position, received_at_us FROM tracker.writer
 WHERE workspace = $1
@@ -52,6 +58,12 @@ class PostgresLogReader:
     def __init__(self, connections: Connections, workspace: str) -> None:
         self._connections = connections
         self._workspace = workspace
+        self._detached = DetachedReader()
+        self._has_archive_table = False
+
+    def close(self) -> None:
+        """Let go of the archive. The connections belong to whoever opened them."""
+        self._detached.close()
 
     async def head(self) -> LogHead:
         async def query(connection: Connection) -> LogHead:
@@ -69,15 +81,50 @@ class PostgresLogReader:
         run_id: str | None = None,
         until: int | None = None,
     ) -> Sequence[StoredBatch]:
-        last = INT64_MAX if until is None else until
-        bounds = [self._workspace, min(after, INT64_MAX - 1), last, batches_max, bytes_max]
+        """Batches that were detached are read from the archive, as if they were here."""
+        here = after
+        while True:
+            last = INT64_MAX if until is None else until
+            batches, detached = await self._read_here(
+                min(here, INT64_MAX - 1), last, batches_max, bytes_max, run_id
+            )
+            if detached is None:
+                return batches
+            found, following = await stitched(
+                self._detached,
+                detached,
+                after=here,
+                batches_max=batches_max,
+                bytes_max=bytes_max,
+                run_id=run_id,
+                until=until,
+            )
+            if following is None:
+                return found
+            here = following
 
-        async def query(connection: Connection) -> list[StoredBatch]:
+    async def _read_here(
+        self, after: int, last: int, batches_max: int, bytes_max: int, run_id: str | None
+    ) -> tuple[list[StoredBatch], Detached | None]:
+        bounds = [self._workspace, after, last, batches_max, bytes_max]
+
+        async def query(connection: Connection) -> tuple[list[StoredBatch], Detached | None]:
             if run_id is None:
                 rows = await connection.fetch(_READ, *bounds)
             else:
                 rows = await connection.fetch(_READ_RUN, *bounds, run_id)
-            return [StoredBatch(*row) for row in rows]
+            batches = [StoredBatch(*row) for row in rows]
+            if run_id is None and batches and batches[0].first_position <= after + 1:
+                return batches, None  # nothing is missing before it
+            # Asked afterwards: what was not detached by now was not when it was read.
+            if not self._has_archive_table:
+                # A database that no newer server has opened yet.
+                found = await connection.fetchval("SELECT to_regclass('tracker.archive')")
+                self._has_archive_table = found is not None
+            if not self._has_archive_table:
+                return batches, None
+            row = await connection.fetchrow(_ARCHIVE, self._workspace, after)
+            return batches, None if row is None else Detached(*row)
 
         return await self._run(query)
 
@@ -124,7 +171,11 @@ async def reading_log(
         raise unavailable(error, "the event log cannot be opened") from error
     try:
         await _check_is_there(connections, workspace)
-        yield PostgresLogReader(connections, workspace)
+        reader = PostgresLogReader(connections, workspace)
+        try:
+            yield reader
+        finally:
+            await asyncio.to_thread(reader.close)
     finally:
         await connections.aclose()
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ingest.archive.archiving import Removed
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import AppendResult, BatchToAppend, WriterState
 from ingest.event_stores.file_lock import FileLock
@@ -22,6 +23,7 @@ from ingest.event_stores.importing import checked_import
 from ingest.event_stores.leases import LeaseRow, load_leases, save_leases
 from ingest.event_stores.migrations import migrate
 from ingest.event_stores.pending import PendingAppend
+from ingest.event_stores.sqlite_detaching import detach
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.event_stores.sqlite_state import PAGE_BYTES, CommittedState
 from ingest.event_stores.sqlite_writer import CommitThread
@@ -134,6 +136,12 @@ class SqliteEventStore:
         # The last connection to close copies the WAL into the database.
         self._connection.close()
         self._lock.release()
+
+    async def detach_below(self, location: str, head: LogHead) -> Removed:
+        """See archive.archiving.DetachableStore."""
+        if self._is_closed:
+            raise StoreUnavailable("the event log is closed")
+        return await detach(self._thread.submit, location, head)
 
     # -- beyond the interface: leases and what is measured --------------------------------
 

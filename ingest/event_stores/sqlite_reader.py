@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote
 
+from ingest.archive.detached import Detached, DetachedReader, stitched
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import WriterState
 from projections.log import LogHead, StoredBatch
@@ -47,6 +49,12 @@ WHERE run_id = :run_id AND first_position >= coalesce(
   AND first_position + n - 1 > :after AND first_position <= :until
 ORDER BY first_position LIMIT :batches_max
 """
+# A store that no newer server has opened yet has no such table.
+_HAS_ARCHIVE: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'archive'"
+_ARCHIVE: Final = """
+SELECT a.location, s.workspace, a.last_position FROM archive a, store s
+WHERE a.last_position > ?
+"""
 _WRITER_COLUMNS: Final = "writer_id, run_id, epoch, next_seq, position, received_at_us"
 
 
@@ -70,6 +78,7 @@ class SqliteLogReader:
         self._path = path
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
+        self._detached = DetachedReader()
         self._pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="log-reader")
 
     async def head(self) -> LogHead:
@@ -88,27 +97,32 @@ class SqliteLogReader:
         run_id: str | None = None,
         until: int | None = None,
     ) -> Sequence[StoredBatch]:
-        parameters = {
-            "after": after,
-            "run_id": run_id,
-            "until": 2**63 - 1 if until is None else until,
-            "batches_max": batches_max,
-        }
-        sql = _READ if run_id is None else _READ_RUN
-
-        def query(connection: sqlite3.Connection) -> list[StoredBatch]:
-            batches: list[StoredBatch] = []
-            size = 0
-            cursor = connection.execute(sql, parameters)
-            for row in cursor:
-                batches.append(StoredBatch(*row))
-                size += len(batches[-1].payload)
-                if size >= bytes_max:
-                    break
-            cursor.close()
-            return batches
-
-        return await self._run(query)
+        """Batches that were detached are read from the archive, as if they were here."""
+        here = after
+        while True:
+            parameters = {
+                "after": here,
+                "run_id": run_id,
+                "until": 2**63 - 1 if until is None else until,
+                "batches_max": batches_max,
+            }
+            batches, detached = await self._run(
+                partial(_read, parameters=parameters, bytes_max=bytes_max)
+            )
+            if detached is None:
+                return batches
+            found, following = await stitched(
+                self._detached,
+                detached,
+                after=here,
+                batches_max=batches_max,
+                bytes_max=bytes_max,
+                run_id=run_id,
+                until=until,
+            )
+            if following is None:
+                return found
+            here = following
 
     async def writer(self, writer_id: str) -> WriterState | None:
         sql = f"SELECT {_WRITER_COLUMNS} FROM writer WHERE writer_id = ?"
@@ -131,6 +145,7 @@ class SqliteLogReader:
 
     def close(self) -> None:
         """Finish the reads that run, then close. Blocks."""
+        self._detached.close()
         self._pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
@@ -152,3 +167,29 @@ class SqliteLogReader:
             connection = self._local.connection = connect_read_only(self._path)
             self._connections.append(connection)
         return connection
+
+
+def _read(
+    connection: sqlite3.Connection, *, parameters: Mapping[str, object], bytes_max: int
+) -> tuple[list[StoredBatch], Detached | None]:
+    """The batches, or where they were detached to; of one state of the file."""
+    connection.execute("BEGIN")
+    try:
+        if connection.execute(_HAS_ARCHIVE).fetchone() is not None:
+            row = connection.execute(_ARCHIVE, (parameters["after"],)).fetchone()
+            if row is not None:
+                return [], Detached(*row)
+        batches: list[StoredBatch] = []
+        size = 0
+        cursor = connection.execute(
+            _READ if parameters["run_id"] is None else _READ_RUN, parameters
+        )
+        for row in cursor:
+            batches.append(StoredBatch(*row))
+            size += len(batches[-1].payload)
+            if size >= bytes_max:
+                break
+        cursor.close()
+        return batches, None
+    finally:
+        connection.execute("ROLLBACK")  # nothing was written

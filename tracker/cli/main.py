@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "events": ("tracker.cli.events", "Print or follow the event log."),
     "verify": ("tracker.cli.verify", "Prove that a log is complete and unchanged."),
     "rebuild": ("tracker.cli.rebuild", "Build projections anew from the log."),
+    "archive": ("tracker.cli.archive", "Keep a log as immutable segments."),
     "replay": ("tracker.cli.replay", "Copy a log into another store, or into tables."),
 }
 
