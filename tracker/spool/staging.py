@@ -164,12 +164,15 @@ def _check_source(source: Path, status: os.stat_result) -> None:
 
 
 def _copy_and_hash(from_fd: int, to_fd: int, size: int) -> tuple[str, int]:
-    """(SHA-256 in hex, bytes) of what is in `to_fd` afterwards."""
+    """(SHA-256 in hex, bytes) of what is in `to_fd` afterwards.
+
+    Not more than `size` bytes are read: of a log that never stops growing, what there was.
+    """
     if size > _ONE_THREAD_BYTES and _reflink(from_fd, to_fd):
         return _hash(to_fd)
     if size <= _ONE_THREAD_BYTES:
-        return _copy_in_turn(from_fd, to_fd)
-    return _copy_side_by_side(from_fd, to_fd)
+        return _copy_in_turn(from_fd, to_fd, size)
+    return _copy_side_by_side(from_fd, to_fd, size)
 
 
 def _reflink(from_fd: int, to_fd: int) -> bool:
@@ -192,43 +195,33 @@ def _hash(fd: int) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _copy_in_turn(from_fd: int, to_fd: int) -> tuple[str, int]:
+def _copy_in_turn(from_fd: int, to_fd: int, limit: int) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    while data := os.read(from_fd, _CHUNK_BYTES):
+    while data := os.read(from_fd, min(_CHUNK_BYTES, limit - size)):
         digest.update(data)
         _write_all(to_fd, data)
         size += len(data)
-        _check_size(size)
     return digest.hexdigest(), size
 
 
-def _copy_side_by_side(from_fd: int, to_fd: int) -> tuple[str, int]:
+def _copy_side_by_side(from_fd: int, to_fd: int, limit: int) -> tuple[str, int]:
     """Hash in another thread what this one writes; both let go of the interpreter's lock."""
     digest, size = hashlib.sha256(), 0
     hashing: Future[None] | None = None
     buffers = (bytearray(_CHUNK_BYTES), bytearray(_CHUNK_BYTES))
     turn = 0
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracker-staging") as thread:
-        while n := os.readv(from_fd, [buffers[turn]]):
+        while n := os.readv(from_fd, [memoryview(buffers[turn])[: limit - size]]):
             view = memoryview(buffers[turn])[:n]
             if hashing is not None:
                 hashing.result()
             hashing = thread.submit(digest.update, view)
             _write_all(to_fd, view)
             size += n
-            _check_size(size)
             turn = 1 - turn
         if hashing is not None:
             hashing.result()
     return digest.hexdigest(), size
-
-
-def _check_size(size: int) -> None:
-    if size > ARTIFACT_BYTES_MAX:
-        raise InvalidEvent(
-            f"the file grew beyond {ARTIFACT_BYTES_MAX} bytes while it was read "
-            "(artifact_bytes_max)"
-        )
 
 
 def _write_all(fd: int, data: bytes | memoryview) -> None:
