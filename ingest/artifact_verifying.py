@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ingest.artifact_stores.base import ArtifactStore
+from ingest.artifact_stores.together import together
 from ingest.artifact_zip import files_below
 from ingest.blob_uploads import digest_of
 from ingest.errors import BlobNotFound, StoreUnavailable
@@ -120,9 +121,7 @@ class _Verification:
                 done += 1
                 self._progress("blobs", done, len(digests))
 
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(_AT_ONCE):
-                tasks.create_task(read())
+        await together((read() for _ in range(_AT_ONCE)), at_once=_AT_ONCE)
         return self._report
 
     async def _verify(self, digest: str) -> None:

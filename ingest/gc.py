@@ -17,7 +17,6 @@ and sends them again when they are missing.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from typing import Final
 
 from ingest.artifact_stores.base import ArtifactStore
 from ingest.artifact_stores.ledger import Ledger, Note, StoredBlob
+from ingest.artifact_stores.together import together
 from ingest.blob_uploads import Digest
 from ingest.gc_references import References
 
@@ -190,31 +190,30 @@ class _Collection:
             step = due[at : at + _REMOVED_A_STEP]
             # Asked again: since the first look, somebody may have logged it.
             referred = await self._referred([blob.digest for blob in step])
-            gate = asyncio.Semaphore(_AT_ONCE)
-            async with asyncio.TaskGroup() as tasks:
-                for blob in step:
-                    if blob.digest in referred:
-                        self._report.spared.add(blob)
-                    elif self._plan.is_dry_run:
-                        self._report.removed.add(blob, is_named=True)
-                    else:
-                        tasks.create_task(self._remove(blob, gate))
+            for blob in step:
+                if blob.digest in referred:
+                    self._report.spared.add(blob)
+                elif self._plan.is_dry_run:
+                    self._report.removed.add(blob, is_named=True)
+            if not self._plan.is_dry_run:
+                doomed = [blob for blob in step if blob.digest not in referred]
+                await together(map(self._remove, doomed), at_once=_AT_ONCE)
             self._progress("removed", at + len(step), len(due))
 
-    async def _remove(self, blob: StoredBlob, gate: asyncio.Semaphore) -> None:
+    async def _remove(self, blob: StoredBlob) -> None:
         """The collector's five steps of `artifact_stores.ledger`."""
-        async with gate:
-            ledger, digest, started = self._ledger, blob.digest, time.monotonic()
-            await ledger.write(Note.REMOVING, digest)
-            is_wanted = await ledger.has(Note.WANTED, digest)
-            is_late = time.monotonic() - started > _REMOVAL_S_MAX
-            if is_wanted or is_late or not await ledger.has(Note.CONDEMNED, digest):
-                self._report.spared.add(blob)
-            else:
-                await self._store.delete(digest)
-                await ledger.remove(Note.CONDEMNED, digest)
-                self._report.removed.add(blob, is_named=True)
-            await ledger.remove(Note.REMOVING, digest)
+        ledger, digest, started = self._ledger, blob.digest, time.monotonic()
+        await ledger.write(Note.REMOVING, digest)
+        is_wanted = await ledger.has(Note.WANTED, digest)
+        is_condemned = await ledger.has(Note.CONDEMNED, digest)
+        is_late = time.monotonic() - started > _REMOVAL_S_MAX
+        if is_wanted or is_late or not is_condemned:
+            self._report.spared.add(blob)
+        else:
+            await self._store.delete(digest)
+            await ledger.remove(Note.CONDEMNED, digest)
+            self._report.removed.add(blob, is_named=True)
+        await ledger.remove(Note.REMOVING, digest)
 
     async def _referred(self, digests: list[Digest]) -> frozenset[str]:
         found: frozenset[str] = frozenset()

@@ -23,6 +23,7 @@ from ingest.artifact_stores.s3_bucket import Bucket, ObjectExists, ObjectMissing
 from ingest.artifact_stores.s3_ledger import S3Ledger
 from ingest.artifact_stores.s3_streams import URL_EXPIRES_S, expires_us, file_of, in_parts
 from ingest.artifact_stores.s3_uploads import S3Uploads
+from ingest.artifact_stores.together import together
 from ingest.artifact_stores.waiting_file import waiting_file
 from ingest.blob_uploads import Digest, digest_of
 from ingest.errors import DigestMismatch
@@ -73,18 +74,13 @@ class S3ArtifactStore:
     async def put_many(
         self, blobs: Sequence[tuple[Digest, memoryview]]
     ) -> Sequence[PutOutcome | DigestMismatch]:
-        gate = asyncio.Semaphore(_PUTS_AT_ONCE)
-
         async def put(digest: Digest, data: memoryview) -> PutOutcome | DigestMismatch:
-            async with gate:
-                try:
-                    return await self.put(digest, _just(bytes(data)))
-                except DigestMismatch as error:
-                    return error
+            try:
+                return await self.put(digest, _just(bytes(data)))
+            except DigestMismatch as error:
+                return error
 
-        async with asyncio.TaskGroup() as tasks:
-            puts = [tasks.create_task(put(digest, data)) for digest, data in blobs]
-        return [each.result() for each in puts]
+        return await together((put(*blob) for blob in blobs), at_once=_PUTS_AT_ONCE)
 
     async def stat(self, digest: Digest) -> int | None:
         try:

@@ -68,12 +68,13 @@ class S3Ledger:
         await asyncio.sleep(self.settle_s)
         if await self._holder() != mine:
             raise _busy()
-        async with asyncio.TaskGroup() as tasks:
-            renewing = tasks.create_task(self._renew(mine), name="gc-lock")
-            try:
-                yield
-            finally:
-                renewing.cancel()
+        # No task group: what the block raises must come out as itself.
+        renewing = asyncio.create_task(self._renew(mine), name="gc-lock")
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
         if await self._holder() == mine:
             await self._bucket.call("delete_object", Key=self._lock_key)
 

@@ -28,6 +28,7 @@ from tests.support.http_server import Answer, TestServer, events_body, serving
 from tests.support.logs import event
 from tests.support.s3_proxy import S3Proxy, running_s3_proxy
 from tests.support.s3_server import BUCKET, S3Server, running_s3
+from tracker.events.blob_batch import encode_blob_batch
 from tracker.events.types import Event
 
 LOCAL = pytest.mark.parametrize("setup", ["local"], indirect=True)
@@ -472,10 +473,13 @@ async def test_a_bucket_that_refuses_makes_a_clear_answer(
     setup.proxy.fault, setup.proxy.times = fault, 100
 
     put = await setup.put("a", b"abc")
+    many = encode_blob_batch([(sha256_of(data), data) for data in (b"1", b"2", b"3")])
+    batch = await setup.server.ask("POST", "/api/v1/blobs/batch", data=many)
     got = await setup.ask("GET", "/there")
     setup.proxy.times = 0
 
     assert (put.status, put.code) == (status, code)
+    assert (batch.status, batch.code) == (status, code)
     assert (got.status, got.code) == (status, code)
     assert await setup.listed() == ["there"]
     assert (await setup.put("a", b"abc")).status == 200
