@@ -1,7 +1,8 @@
 """Group commit on PostgreSQL: what has queued up during one commit goes into the next.
 
 Every server has one of these, and one transaction of appends open at a time. The head's
-lock (postgres_state) puts the groups of all servers in one order. A transaction that fails
+lock (postgres_state) puts the groups of all servers in one order; a server that is alone
+needs a single statement (postgres_recall). A transaction that fails
 in a way that leaves its outcome open, a connection cut after COMMIT was sent, is answered
 with "send it again": the watermark then says whether it had been stored.
 """
@@ -12,14 +13,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
+from ingest.event_stores.base import AppendResult
 from ingest.event_stores.group import Append, Group
 from ingest.event_stores.pending import PendingAppend
 from ingest.event_stores.postgres_connections import Connections
 from ingest.event_stores.postgres_errors import DRIVER_ERRORS, is_of_one_row, unavailable
 from ingest.event_stores.postgres_partitions import make_partitions
-from ingest.event_stores.postgres_rows import write_rows
+from ingest.event_stores.postgres_recall import Recall
+from ingest.event_stores.postgres_rows import write_if_unmoved, write_rows
 from ingest.event_stores.postgres_schema import OpenedWorkspace
 from ingest.event_stores.postgres_state import LockedState, Locking
 from ingest.event_stores.statistics import CommitStatistics
@@ -40,6 +43,9 @@ class _PartitionMissing(Exception):
         self.position = position
 
 
+_Decided: TypeAlias = tuple[LockedState, Group, list[Outcome]]
+
+
 class CommitLoop:
     """`submit` from the home loop; every append is settled when its transaction is over."""
 
@@ -50,6 +56,8 @@ class CommitLoop:
         self._locking = Locking(opened)
         self._queue: deque[PendingAppend] = deque()
         self._arrived = asyncio.Event()
+        self._awaited = 1
+        self._recall = Recall()
         self._is_ending = False
         self._task: asyncio.Task[None] | None = None
         self._partitioning: asyncio.Task[None] | None = None
@@ -60,7 +68,8 @@ class CommitLoop:
 
     def submit(self, pending: PendingAppend) -> None:
         self._queue.append(pending)
-        self._arrived.set()
+        if len(self._queue) >= self._awaited:
+            self._arrived.set()
 
     @property
     def queue_length(self) -> int:
@@ -76,19 +85,31 @@ class CommitLoop:
 
     async def _run(self) -> None:
         last_size = 0
-        while True:
-            if not self._queue:
-                if self._is_ending:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            if last_size > 1 and len(self._queue) < last_size:
-                await asyncio.sleep(GATHER_S)
+        while await self._gather(last_size):
             pendings = self._next_group()
             last_size = len(pendings)
             settled, reached = await self._commit_all(pendings)
             self._wakeups.settle(settled, reached=max(reached, self._wakeups.reached))
+
+    async def _gather(self, last_size: int) -> bool:
+        """Wait for an append, and a moment for as many as there were the last time.
+
+        False when there is none and there will be none.
+        """
+        await self._until_there_are(1)
+        if self._queue and len(self._queue) < last_size and not self._is_ending:
+            try:
+                async with asyncio.timeout(GATHER_S):
+                    await self._until_there_are(last_size)
+            except TimeoutError:
+                pass
+        return bool(self._queue)
+
+    async def _until_there_are(self, count: int) -> None:
+        self._awaited = count
+        while len(self._queue) < count and not self._is_ending:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     def _next_group(self) -> list[PendingAppend]:
         pendings: list[PendingAppend] = []
@@ -120,6 +141,7 @@ class CommitLoop:
             try:
                 return await self._commit_once(pendings)
             except _PartitionMissing as missing:
+                self._recall.forget()
                 await make_partitions(self._connections, self._opened, position=missing.position)
             except DRIVER_ERRORS as error:
                 # PostgreSQL said that it rolled back, so that doing it again is no risk.
@@ -130,31 +152,53 @@ class CommitLoop:
 
     async def _commit_once(self, pendings: Sequence[PendingAppend]) -> tuple[list[Settled], int]:
         started = time.monotonic()
-        settled: list[Settled] = []
-        async with self._connections.writing() as connection:
-            appends = [pending.append for pending in pendings]
-            state = await self._locking.lock(connection, appends)
-            group, outcomes = self._decide(appends, state)
-            if group.rows:
-                if group.rows[-1].first_position >= state.partitioned_to:
-                    raise _PartitionMissing(group.rows[-1].first_position)
-                await write_rows(
-                    connection,
-                    self._opened.workspace,
-                    rows=group.rows,
-                    writers=list(group.writers.values()),
-                    head=group.head,
-                    received_at_us=max(state.received_at_us, group.rows[-1].received_at_us),
-                )
-            if state.placeholders - group.writers.keys():
-                await self._locking.forget_unused(connection, state)
-        self._locking.committed([*group.writers, *state.writers])
-        for pending, outcome in zip(pendings, outcomes, strict=True):
-            settled.append((pending.future, outcome))
+        appends = [pending.append for pending in pendings]
+        decided = await self._commit_recalled(appends)
+        if decided is None:
+            decided = await self._commit_locked(appends)
+        state, group, outcomes = decided
+        self._recall.learn(state, group)
         if group.rows:
             self.statistics.count(len(group.rows), time.monotonic() - started)
             self._partition_ahead(group.head.next_position, state.partitioned_to)
-        return settled, group.head.next_position - 1
+        futures = (pending.future for pending in pendings)
+        return list(zip(futures, outcomes, strict=True)), group.head.next_position - 1
+
+    async def _commit_recalled(self, appends: Sequence[Append]) -> _Decided | None:
+        """Commit what can be decided from memory; None when it must be looked up."""
+        if self._connections.is_pooled:
+            return None
+        state = self._recall.state_for(appends)
+        if state is None:
+            return None
+        group, outcomes = self._decide(appends, state)
+        if not all(isinstance(outcome, AppendResult) for outcome in outcomes):
+            return None
+        _check_partition(group, state)
+        try:
+            async with self._connections.writing_at_once() as connection:
+                is_written = await write_if_unmoved(
+                    connection, self._opened.workspace, group=group, state=state
+                )
+        except BaseException:
+            self._recall.forget()
+            raise
+        if is_written:
+            return state, group, outcomes
+        self._recall.miss()
+        return None
+
+    async def _commit_locked(self, appends: Sequence[Append]) -> _Decided:
+        async with self._connections.writing() as connection:
+            state = await self._locking.lock(connection, appends)
+            group, outcomes = self._decide(appends, state)
+            if group.rows:
+                _check_partition(group, state)
+                await write_rows(connection, self._opened.workspace, group=group, state=state)
+            if state.placeholders - group.writers.keys():
+                await self._locking.forget_unused(connection, state)
+        self._locking.committed([*group.writers, *state.writers])
+        return state, group, outcomes
 
     def _decide(self, appends: Sequence[Append], state: LockedState) -> tuple[Group, list[Outcome]]:
         # Clocks of servers differ and step back; the order of the log does not.
@@ -180,8 +224,14 @@ class CommitLoop:
     async def _make_partition(self, position: int) -> None:
         try:
             await make_partitions(self._connections, self._opened, position=position)
+            self._recall.forget()  # of how far there are partitions, too
         except DRIVER_ERRORS:
             self.statistics.failures += 1  # the append that needs it makes it
+
+
+def _check_partition(group: Group, state: LockedState) -> None:
+    if group.rows[-1].first_position >= state.partitioned_to:
+        raise _PartitionMissing(group.rows[-1].first_position)
 
 
 def _told(error: Exception) -> Exception:

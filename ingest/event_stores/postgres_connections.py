@@ -50,6 +50,7 @@ class Connections:
 
     def __init__(self, options: PostgresOptions, *, is_pooled: bool, commits_safely: bool) -> None:
         self.is_pooled = is_pooled
+        self._commits_safely = commits_safely
         self._home = asyncio.get_running_loop()
         self._options = options
         timeout_ms = round(options.statement_timeout_s * 1000)
@@ -96,7 +97,9 @@ class Connections:
         if not self.is_pooled:
             # For single statements; transactions set their own. A pooler takes no such option.
             timeout_ms = str(round(self._options.statement_timeout_s * 1000))
-            settings |= {"statement_timeout": timeout_ms, "jit": "off"}
+            settings |= {"statement_timeout": timeout_ms, "lock_timeout": timeout_ms, "jit": "off"}
+            if not self._commits_safely:
+                settings["synchronous_commit"] = "on"
         return asyncpg.create_pool(
             self._options.uri,
             min_size=0,
@@ -114,6 +117,15 @@ class Connections:
     async def writing(self) -> AsyncIterator[Connection]:
         """A transaction on the appends' own connection. See `transaction`."""
         async with self._acquired(self._writing) as connection, self._transaction(connection):
+            yield connection
+
+    @asynccontextmanager
+    async def writing_at_once(self) -> AsyncIterator[Connection]:
+        """The appends' connection for one statement that is a transaction by itself.
+
+        Not through a pooler: there a session has no limits of ours.
+        """
+        async with self._acquired(self._writing) as connection:
             yield connection
 
     @asynccontextmanager

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 # How the driver sends COMMIT: a simple query, its length, its text, a zero byte.
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+# How it prepares the statement that commits by itself, and uses it from then on.
+_PREPARED = re.compile(rb"P.{4}(__asyncpg_stmt_\w+)\x00[^\x00]*\bmoved AS", re.DOTALL)
 
 
 class PostgresProxy:
@@ -55,11 +58,13 @@ class PostgresProxy:
     async def _pass_up(
         self, reader: asyncio.StreamReader, up: asyncio.StreamWriter, down: asyncio.StreamWriter
     ) -> None:
+        committing: set[bytes] = set()
         try:
             while data := await reader.read(65536):
                 while self.is_silent:
                     await asyncio.sleep(0.01)
-                is_commit = _COMMIT in data
+                is_commit = _COMMIT in data or any(name in data for name in committing)
+                committing |= {b"\x00" + name + b"\x00" for name in _PREPARED.findall(data)}
                 if is_commit and self.cut_before_commit:
                     self.cuts += 1
                     return
