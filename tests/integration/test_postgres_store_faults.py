@@ -21,6 +21,7 @@ from ingest.event_stores import postgres_commits, postgres_connections
 from ingest.event_stores.base import AppendOutcome
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
+from ingest.event_stores.postgres_errors import DatabaseRefused
 from tests.support.http_server import Answer, TestServer, batch_body, serving
 from tests.support.log_checks import check_log, numbered_batch, whole_log
 from tests.support.postgres import (
@@ -422,19 +423,38 @@ async def test_a_server_that_starts_before_its_database_waits_for_it(
     await store.aclose()
 
 
-def test_a_password_is_repeated_nowhere(tmp_path: Path, postgres: PostgresServer) -> None:
-    secret = "hunter2-in-clear"
-    for uri in (
-        f"postgresql://someone:{secret}@127.0.0.1:{free_port()}/db",
-        f"postgresql://someone:{secret}@127.0.0.1:notaport/db",
-        f"postgresql://someone:{secret}@127.0.0.1:{postgres.port}/there-is-none",
-        f"postgresql://127.0.0.1:{postgres.port}/there-is-none?user=someone&password={secret}",
-        f"postgresq://someone:{secret}@127.0.0.1/db",
-    ):
-        done = run_cli(
-            tmp_path, "server", "--port", str(free_port()), "--backend-store-uri", uri,
-            TRACKER_POSTGRES_WAIT_S="0",
-        )  # fmt: skip
-        assert done.returncode != 0
-        assert "Traceback" not in done.stderr, done.stderr
-        assert secret not in done.stderr + done.stdout
+SECRET = "hunter2-in-clear"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"postgresql://someone:{SECRET}@127.0.0.1:PORT/there-is-none",
+        f"postgresql://127.0.0.1:PORT/there-is-none?user=someone&password={SECRET}",
+        f"postgresql://someone:{SECRET}@127.0.0.1:notaport/db",
+        f"postgresql://someone:{SECRET}@127.0.0.1:1/db",
+    ],
+)
+async def test_no_refusal_repeats_a_password(uri: str, postgres: PostgresServer) -> None:
+    options = PostgresOptions(uri.replace("PORT", str(postgres.port)))
+
+    with pytest.raises((DatabaseRefused, StoreUnavailable)) as refusal:
+        await PostgresEventStore.open(options)
+
+    assert SECRET not in f"{refusal.value} {options!r}"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresq"])
+def test_a_server_that_cannot_start_says_why_without_the_password(
+    scheme: str, tmp_path: Path
+) -> None:
+    uri = f"{scheme}://someone:{SECRET}@127.0.0.1:{free_port()}/db"
+
+    done = run_cli(
+        tmp_path, "server", "--port", str(free_port()), "--backend-store-uri", uri,
+        TRACKER_POSTGRES_WAIT_S="0",
+    )  # fmt: skip
+
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr, done.stderr
+    assert SECRET not in done.stderr + done.stdout
