@@ -31,6 +31,7 @@ from ingest.liveness import LeaseBook, exchanging, saving
 from ingest.middleware import expect, surround
 from ingest.mlflow.services import mlflow_services
 from ingest.openapi import DOCUMENT, document_of
+from ingest.past_stores import past_builds
 from ingest.read_side import open_read_side
 from ingest.routes import (
     admin,
@@ -85,6 +86,7 @@ def build_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(_read_side)
     app.cleanup_ctx.append(_artifacts)
     app.cleanup_ctx.append(archiving)
+    app.cleanup_ctx.append(past_builds)
     app.on_shutdown.append(_close)
     return app
 

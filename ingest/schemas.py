@@ -235,6 +235,10 @@ class SearchRuns(Request):
     max_results: Annotated[int, Field(ge=1, le=50_000)] = 100
     page_token: str | None = None
     min_position: int | None = Field(None, description="answer no older than this position")
+    as_of_position: int | None = Field(None, description="as it was at this position")
+    as_of_time: int | None = Field(
+        None, description="as the server knew it at this time, in microseconds since 1970"
+    )
     columns: Annotated[list[str], Field(max_length=1000)] | None = Field(
         None, description="only these of params.K, metrics.K and tags.K; default all"
     )
@@ -298,6 +302,10 @@ class MetricsQuery(Request):
     end_step: int | None = None
     buckets: Annotated[int, Field(ge=1, le=20_000)] = 1000
     min_position: int | None = None
+    as_of_position: int | None = Field(None, description="as it was at this position")
+    as_of_time: int | None = Field(
+        None, description="as the server knew it at this time, in microseconds since 1970"
+    )
 
 
 class MetricsQueryAnswer(Answer):
@@ -318,6 +326,9 @@ class ReadyAnswer(Answer):
     status: Literal["ready", "starting", "unavailable"]
     head: int
     projections: list[ProjectionAnswer]
+    artifacts: Literal["ready", "unavailable"] = Field(
+        description="the artifact store; without it, runs are recorded and files wait"
+    )
 
 
 class VersionAnswer(Answer):

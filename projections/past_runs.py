@@ -11,12 +11,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from projections import sql
-from projections.columns import Columns, DroppedRange, MetricFrame, decode_payload
+from projections.columns import decode_payload
 from projections.log import EventLogReader, StoredBatch
+from projections.past_log import beginning_of
 from projections.read_models import RunView
 from projections.runs_fold import RunsFold
 from projections.runs_rows import SqliteRunsLoader
@@ -106,28 +107,3 @@ class _Past:
         finally:
             self._connection.close()
         return None if run is None else PastRun(run, self._position)
-
-
-def beginning_of(columns: Columns, count: int) -> Columns:
-    """The first `count` sequence numbers of a batch."""
-    frames = []
-    for frame in columns.metrics:
-        is_in = frame.offsets < count
-        if is_in.any():
-            values = tuple(column[is_in] for column in frame.values)
-            frames.append(
-                MetricFrame(
-                    frame.offsets[is_in],
-                    frame.keys,
-                    frame.steps[is_in],
-                    frame.times_us[is_in],
-                    values,
-                )
-            )
-    events = tuple(item for item in columns.events if item.offset < count)
-    dropped = tuple(_cut(item, count) for item in columns.dropped if item.offset < count)
-    return Columns(count, tuple(frames), events, dropped)
-
-
-def _cut(dropped: DroppedRange, count: int) -> DroppedRange:
-    return replace(dropped, width=min(dropped.width, count - dropped.offset))

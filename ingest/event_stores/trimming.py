@@ -6,16 +6,14 @@ client's checksum is over all of its records, so the rest is stored with 0.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
-import numpy as np
-
 from ingest.event_stores.base import BatchToAppend
-from projections.columns import Columns, Float64s, Int64s, decode_payload
+from projections.columns import decode_payload
+from projections.reframing import frames_from
 from tracker.events import wire
 from tracker.events.types import Event
 
@@ -29,39 +27,6 @@ def trimmed(batch: BatchToAppend, *, from_seq: int) -> BatchToAppend:
     columns = decode_payload(batch.payload, n=header.n)
     rest = replace(header, first_seq=from_seq, n=header.n - cut, records_crc=NOT_COMPARABLE)
     return BatchToAppend(rest, wire.encode_payload(frames_from(columns, cut=cut)))
-
-
-def frames_from(columns: Columns, *, cut: int) -> list[list[Any]]:
-    """The frames of everything at offset `cut` or beyond, offsets counted from there."""
-    frames = []
-    for frame in columns.metrics:
-        kept = frame.offsets >= cut
-        if kept.any():
-            frames.append(
-                wire.metrics_frame(
-                    offsets=(frame.offsets[kept] - cut).tolist(),
-                    keys=frame.keys,
-                    steps=_ints(frame.steps[kept]),
-                    times=_ints(frame.times_us[kept]),
-                    values=[_floats(column[kept]) for column in frame.values],
-                )
-            )
-    events = [item for item in columns.events if item.offset >= cut]
-    if events:
-        offsets = [item.offset - cut for item in events]
-        frames.append(wire.events_frame(offsets=offsets, events=[e.event for e in events]))
-    for lost in columns.dropped:
-        start, end = max(lost.offset, cut), lost.offset + lost.width
-        if start < end:
-            frames.append(
-                wire.dropped_frame(
-                    offset=start - cut,
-                    width=end - start,
-                    time_us=lost.time_us,
-                    reason=lost.reason,
-                )
-            )
-    return frames
 
 
 def decision_batch(
@@ -79,15 +44,3 @@ def decision_batch(
         records_crc=crc32(payload),
     )
     return BatchToAppend(header, payload)
-
-
-def _ints(column: Int64s) -> array[int]:
-    result = array("q")
-    result.frombytes(np.ascontiguousarray(column).tobytes())
-    return result
-
-
-def _floats(column: Float64s) -> array[float]:
-    result = array("d")
-    result.frombytes(np.ascontiguousarray(column).tobytes())
-    return result

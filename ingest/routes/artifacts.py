@@ -35,10 +35,11 @@ from ingest.errors import (
 )
 from ingest.messages import json_answer, query_int, read_json, wait_for_position
 from ingest.mlflow.services import MLFLOW
+from ingest.past_stores import AS_OF, asked_stores
 from ingest.routes.experiments import decider_of
 from ingest.routes.table import QueryParameter, Route
 from ingest.state import ARTIFACT_STORE, READ_STORES
-from projections.read_models import ArtifactListing, ArtifactView
+from projections.read_models import ArtifactListing, ArtifactView, RunsReadStore
 from tracker.events.artifact_paths import check_artifact_path
 from tracker.events.errors import InvalidEvent
 from tracker.events.limits import ARTIFACT_BYTES_MAX
@@ -91,7 +92,8 @@ async def _list(request: web.Request, tree: Tree) -> web.Response:
     if folder:
         _check_path(folder)
     limit = query_int(request, "limit")
-    page = await request.app[READ_STORES].runs.list_artifacts(
+    runs = await _runs(request, tree)
+    page = await runs.list_artifacts(
         ArtifactListing(
             owner=tree.owner,
             folder=folder,
@@ -112,7 +114,7 @@ async def _list(request: web.Request, tree: Tree) -> web.Response:
 
 async def _check_known(request: web.Request, tree: Tree) -> None:
     """Nothing to list may also mean that there is no such run. Raises RunNotFound."""
-    runs = request.app[READ_STORES].runs
+    runs = await _runs(request, tree)
     if tree.is_model or await runs.get_artifact_folder(tree.owner, "") is not None:
         return
     if await runs.get_run(tree.owner, live_run_ids=frozenset()) is None:
@@ -121,7 +123,7 @@ async def _check_known(request: web.Request, tree: Tree) -> None:
 
 async def _file(request: web.Request, tree: Tree, path: str) -> ArtifactView:
     """Raises ArtifactNotFound, which says so when the path is a folder."""
-    runs = request.app[READ_STORES].runs
+    runs = await _runs(request, tree)
     view = await runs.get_artifact(tree.owner, path)
     if view is not None and not view.is_deleted:
         return view
@@ -176,7 +178,7 @@ async def _send_blob(
 
 
 async def _send_zip(request: web.Request, tree: Tree, folder: str) -> web.StreamResponse:
-    runs, store = request.app[READ_STORES].runs, request.app[ARTIFACT_STORE]
+    runs, store = await _runs(request, tree), request.app[ARTIFACT_STORE]
     found = await runs.get_artifact_folder(tree.owner, folder)
     if found is None:
         await _check_known(request, tree)
@@ -231,6 +233,13 @@ async def _received_content(request: web.Request, path: str) -> dict[str, Any]:
     content: dict[str, Any] = {"digest": digest, "size": size}
     media_type = media_type_of(path, request.headers.get("Content-Type"))
     return content if media_type is None else content | {"media_type": media_type}
+
+
+async def _runs(request: web.Request, tree: Tree) -> RunsReadStore:
+    """The trees as they are, or as they were; of the past only the one run is put together."""
+    if request.method not in ("GET", "HEAD"):
+        return request.app[READ_STORES].runs
+    return (await asked_stores(request, run_id=None if tree.is_model else tree.owner)).runs
 
 
 def _tree(request: web.Request) -> Tree:
@@ -299,7 +308,7 @@ def _routes(root: str, whose: str) -> Iterator[Route]:
             QueryParameter("recursive", "true: all files below it, no folders", type="boolean"),
             QueryParameter("limit", "1 to 10000, default 1000", type="integer"),
             QueryParameter("page_token", "next_page_token of the page before"),
-            _ZIP, _POSITION,
+            _ZIP, _POSITION, *AS_OF,
         ),
         errors=(400, 404, 413, 502, 503),
     )  # fmt: skip
@@ -315,7 +324,7 @@ def _routes(root: str, whose: str) -> Iterator[Route]:
                 QueryParameter(
                     "redirect", "true: 307 to the store itself, where it can", type="boolean"
                 ),
-                _ZIP, _POSITION,
+                _ZIP, _POSITION, *AS_OF,
             ),
             errors=(400, 404, 409, 413, 416, 502, 503),
         )  # fmt: skip

@@ -10,6 +10,7 @@ from ingest.decisions import Decider
 from ingest.errors import ExperimentNotFound, InvalidRequest
 from ingest.experiment_decisions import create_experiment, patch_experiment
 from ingest.messages import json_answer, query_int, read_json, wait_for_position
+from ingest.past_stores import AS_OF, asked_stores
 from ingest.routes.table import QueryParameter, Route
 from ingest.schemas import (
     CreateExperiment,
@@ -58,7 +59,7 @@ async def search(request: web.Request) -> web.Response:
 
 async def _search(request: web.Request) -> Page[ExperimentView]:
     max_results = query_int(request, "max_results")
-    return await request.app[READ_STORES].runs.search_experiments(
+    return await (await asked_stores(request)).runs.search_experiments(
         filter=request.query.get("filter", ""),
         order_by=request.query.getall("order_by", []),
         view=view_of(request) or ViewType.ACTIVE_ONLY,
@@ -69,7 +70,7 @@ async def _search(request: web.Request) -> Page[ExperimentView]:
 
 async def _named(request: web.Request, name: str) -> Page[ExperimentView]:
     """The active experiment of a name, else the one deleted last, if the view shows it."""
-    runs = request.app[READ_STORES].runs
+    runs = (await asked_stores(request)).runs
     found = await runs.get_experiment_by_name(name)
     view = view_of(request)
     if found is not None and view not in (None, ViewType.ALL):
@@ -106,7 +107,8 @@ async def delete(request: web.Request) -> web.Response:
 async def _answer(
     request: web.Request, experiment_id: str, position: int | None = None, *, status: int = 200
 ) -> web.Response:
-    runs = request.app[READ_STORES].runs
+    stores = request.app[READ_STORES] if position is not None else await asked_stores(request)
+    runs = stores.runs
     at = await runs.position() if position is None else position
     experiment = await runs.get_experiment(experiment_id)
     if experiment is None:
@@ -129,6 +131,7 @@ ROUTES = (
             QueryParameter("page_token", "next_page_token of the page before"),
             QueryParameter("name", "exactly this name; the active one, else the deleted last"),
             _POSITION,
+            *AS_OF,
         ),
         errors=(400, 503),
     ),
@@ -148,7 +151,7 @@ ROUTES = (
         get,
         "One experiment",
         answer=ExperimentAnswer,
-        query=(_POSITION,),
+        query=(_POSITION, *AS_OF),
         errors=(400, 404, 503),
     ),
     Route(

@@ -13,6 +13,7 @@ from ingest.arrow import CONTENT_TYPE as ARROW
 from ingest.arrow import END_OF_STREAM, batch_message, schema_message
 from ingest.errors import InvalidRequest, MetricNotFound, RunNotFound
 from ingest.messages import json_answer, query_int, read_json, wait_for_position
+from ingest.past_stores import AS_OF, asked_stores, live_run_ids_of, stores_at
 from ingest.routes.table import QueryParameter, Route
 from ingest.schemas import (
     HistoryAnswer,
@@ -22,7 +23,7 @@ from ingest.schemas import (
 )
 from ingest.series_json import buckets_json, history_json
 from ingest.series_pages import PageStart, read_page
-from ingest.state import LEASES, READ_STORES
+from ingest.state import READ_STORES, ReadStores
 from ingest.view_json import metrics_json
 from projections.read_models import RunView, SeriesPage, SeriesReadStore
 
@@ -40,7 +41,7 @@ POSITION_HEADER: Final = "X-Tracker-Position"
 
 async def keys(request: web.Request) -> web.Response:
     await wait_for_position(request, query_int(request, "min_position"))
-    position = await request.app[READ_STORES].runs.position()
+    position = await (await _stores(request)).runs.position()
     run = await _run(request)
     answer = {"run_id": run.run_id, "metrics": metrics_json(run), "position": position}
     if len(run.metrics) <= _ROWS_INLINE:
@@ -69,7 +70,7 @@ async def query(request: web.Request) -> web.Response:
             "buckets_per_query_max)"
         )
     await wait_for_position(request, asked.min_position)
-    store = request.app[READ_STORES].series
+    store = (await stores_at(request, asked.as_of_position, asked.as_of_time)).series
     turn = asyncio.Semaphore(_SERIES_AT_ONCE)
 
     async def one(run_id: str, key: str) -> dict[str, Any]:
@@ -90,7 +91,7 @@ async def _chart(request: web.Request, buckets: int) -> web.Response:
     if not 1 <= buckets <= BUCKETS_MAX:
         raise InvalidRequest(f"buckets: 1 to {BUCKETS_MAX} are allowed", field="buckets")
     run_id, key, start_step, end_step = _asked(request)
-    store = request.app[READ_STORES].series
+    store = (await _stores(request)).series
     answer = await _buckets(store, run_id, key, buckets, start_step, end_step)
     if answer["points"] == 0:
         await _check_metric(request, key)
@@ -123,7 +124,7 @@ async def _page(request: web.Request) -> web.Response:
         raise InvalidRequest(f"limit: 1 to {POINTS_MAX} are allowed", field="limit")
     token = request.query.get("page_token")
     start = PageStart.of_token(token) if token else PageStart(start_step)
-    store = request.app[READ_STORES].series
+    store = (await _stores(request)).series
     position = await store.position()
     page, following = await read_page(
         store, run_id, key, start=start, end_step=end_step, limit=limit
@@ -143,7 +144,7 @@ async def _page(request: web.Request) -> web.Response:
 async def _stream(request: web.Request) -> web.StreamResponse:
     """The whole range as Arrow record batches, as fast as the client reads them."""
     run_id, key, start_step, end_step = _asked(request)
-    store = request.app[READ_STORES].series
+    store = (await _stores(request)).series
     headers = {"Content-Type": ARROW, POSITION_HEADER: str(await store.position())}
     pages = await store.history(run_id, key, start_step=start_step, end_step=end_step)
     first = await anext(pages, None)
@@ -193,11 +194,20 @@ async def _check_metric(request: web.Request, key: str) -> None:
 
 async def _run(request: web.Request) -> RunView:
     run_id = request.match_info["run_id"]
-    live = request.app[LEASES].live_run_ids()
-    run = await request.app[READ_STORES].runs.get_run(run_id, live_run_ids=live)
+    stores = await _stores(request)
+    live = live_run_ids_of(request, stores)
+    run = await stores.runs.get_run(run_id, live_run_ids=live)
     if run is None:
-        raise RunNotFound(f"there is no run {run_id[:64]!r}")
+        is_then = stores is not request.app[READ_STORES]
+        raise RunNotFound(
+            f"there is no run {run_id[:64]!r}" + (", or it had no events then" if is_then else "")
+        )
     return run
+
+
+async def _stores(request: web.Request) -> ReadStores:
+    """Those of the time asked for; of the past only the one run is put together."""
+    return await asked_stores(request, run_id=request.match_info["run_id"])
 
 
 _POSITION: Final = QueryParameter(
@@ -211,7 +221,7 @@ ROUTES = (
         keys,
         "The metrics of a run, each with its last, first, least and greatest value",
         answer=MetricsAnswer,
-        query=(_POSITION,),
+        query=(_POSITION, *AS_OF),
         errors=(400, 404, 503),
     ),
     Route(
@@ -230,6 +240,7 @@ ROUTES = (
             QueryParameter("limit", f"points a page, 1 to {POINTS_MAX}", type="integer"),
             QueryParameter("page_token", "next_page_token of the page before"),
             _POSITION,
+            *AS_OF,
         ),
         errors=(400, 404, 503),
     ),

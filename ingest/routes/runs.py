@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ingest.errors import InvalidRequest, RunNotFound
 from ingest.messages import json_answer, query_int, read_json, wait_for_position
+from ingest.past_stores import AS_OF, live_run_ids_of, stores_at
 from ingest.routes.experiments import decider_of
 from ingest.routes.table import QueryParameter, Route
 from ingest.run_decisions import patch_run
@@ -37,7 +38,8 @@ async def search(request: web.Request) -> web.Response:
 
 
 async def _search(request: web.Request, command: SearchRuns) -> Page[RunView]:
-    runs = request.app[READ_STORES].runs
+    stores = await stores_at(request, command.as_of_position, command.as_of_time)
+    runs = stores.runs
     experiment_ids = list(command.experiment_ids)
     for name in command.experiment_names:
         found = await runs.get_experiment_by_name(name)
@@ -53,7 +55,7 @@ async def _search(request: web.Request, command: SearchRuns) -> Page[RunView]:
             view=ViewType(command.view),
             max_results=command.max_results,
             page_token=command.page_token,
-            live_run_ids=request.app[LEASES].live_run_ids(),
+            live_run_ids=live_run_ids_of(request, stores),
         )
     )
 
@@ -161,15 +163,7 @@ ROUTES = (
         get,
         "One run: params, tags, metric summaries, conflicts and writers",
         answer=RunAnswer,
-        query=(
-            _POSITION,
-            QueryParameter("as_of_position", "as it was at this position", type="integer"),
-            QueryParameter(
-                "as_of_time",
-                "as the server knew it at this time, in microseconds since 1970",
-                type="integer",
-            ),
-        ),
+        query=(_POSITION, *AS_OF),
         errors=(400, 404, 503),
     ),
     Route(
