@@ -44,6 +44,7 @@ from ingest.event_stores.postgres_schema import (
 )
 from ingest.event_stores.statistics import CommitStatistics
 from ingest.event_stores.wakeups import Wakeups
+from ingest.logs import SERVER_LOG
 from projections.log import LogHead, StoredBatch
 from tracker.events.ids import DEFAULT_WORKSPACE
 from tracker.events.types import Event
@@ -84,6 +85,7 @@ class PostgresEventStore:
         Raises DatabaseRefused, MigrationMismatch and StoreUnavailable.
         """
         deadline = time.monotonic() + wait_s
+        told = ""
         while True:
             try:
                 return await cls._open(options, workspace, partition_positions)
@@ -94,6 +96,10 @@ class PostgresEventStore:
                     )
                 if time.monotonic() >= deadline:
                     raise unavailable(error, "the event log cannot be opened") from error
+                if (reason := reason_of(error)) != told:
+                    told = reason
+                    fields = {"reason": reason, "wait_s": wait_s}
+                    SERVER_LOG.warning("waiting for PostgreSQL", extra={"fields": fields})
             except ValueError:
                 # What asyncpg says of a URI it cannot read may repeat its password.
                 raise DatabaseRefused(
