@@ -179,8 +179,10 @@ class Session:
         """Put `runs`, or all, on disk; whether all was acknowledged within the time."""
         if timeout_s is None:
             timeout_s = self._known_settings().exit_wait_s
-        deadline = time.monotonic() + timeout_s
         to_flush = self._runs() if runs is None else runs
+        # Offline nobody delivers: only what is being staged is waited for.
+        is_offline = all(run.recording.plan.mode == "offline" for run in to_flush)
+        deadline = time.monotonic() + timeout_s
         for run in to_flush:
             run.finish_artifacts(timeout_s)
         writers = self._writers(to_flush)

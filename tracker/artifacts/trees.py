@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from tracker.connection import API, Connection
 from tracker.events.artifact_paths import check_artifact_path
+from tracker.events.errors import TrackerError
 from tracker.refusals import ArtifactDamaged, ArtifactElsewhere, ArtifactNotFound, ServerUnreachable
 from tracker.transport import Query
 
@@ -141,10 +142,13 @@ async def download(
         async with slots:
             await _download_file(connection, tree, info, root, progress)
 
-    async with asyncio.TaskGroup() as group:
-        for info in found:
-            if info.digest is not None:
-                group.create_task(one(info))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for info in found:
+                if info.digest is not None:
+                    group.create_task(one(info))
+    except* (TrackerError, OSError) as errors:
+        raise errors.exceptions[0] from None  # the others were given up because of it
     return str(root / path) if path else str(root)
 
 
@@ -153,6 +157,22 @@ async def _download_file(
 ) -> None:
     target = _place(root, info.path)
     part = target.with_name(f".{info.digest}.part")
+    was_begun = part.exists()
+    try:
+        await _fetch(connection, tree, info, part, progress)
+    except ArtifactDamaged:
+        part.unlink(missing_ok=True)
+        if not was_begun:
+            raise
+        # What lay here from an earlier attempt may have been the damage.
+        await _fetch(connection, tree, info, part, progress)
+    part.replace(target)
+
+
+async def _fetch(
+    connection: Connection, tree: str, info: ArtifactInfo, part: Path, progress: Progress | None
+) -> None:
+    """Complete `part`. Raises ArtifactDamaged when it is not what was logged in the end."""
     digest, size, fruitless = hashlib.sha256(), 0, 0
     with part.open("a+b") as file:
         file.seek(0)
@@ -173,12 +193,7 @@ async def _download_file(
                 fruitless = fruitless + 1 if size == before else 0
                 if fruitless >= _TRIES:
                     raise
-    try:
-        _check(info, digest.hexdigest())
-    except ArtifactDamaged:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(target)
+    _check(info, digest.hexdigest())
 
 
 def _place(root: Path, path: str) -> Path:
