@@ -82,6 +82,8 @@ check: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@command -v npm >/dev/null && $(MAKE) --no-print-directory ui-check \
+		|| { ! command -v npm >/dev/null && echo "npm is not here: the UI's types and unit tests are left to a machine that has it"; }
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff format .

@@ -48,7 +48,7 @@ function later<P extends object>(load: () => Promise<ComponentType<P>>) {
   };
 }
 
-const PREFETCH_MS = 400;
+const PREFETCH_MS = 1200;
 const RunView = later(() => import("./views/run/run-view").then((m) => m.RunView));
 const ExperimentsView = later(() => import("./views/experiments").then((m) => m.ExperimentsView));
 const TrashView = later(() => import("./views/trash").then((m) => m.TrashView));

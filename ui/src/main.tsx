@@ -10,5 +10,5 @@ import { App } from "./app";
 import { follow } from "./state/live";
 import "./state/theme";
 
+void follow(); // before the views ask, see state/live
 render(<App />, document.getElementById("app")!);
-void follow();

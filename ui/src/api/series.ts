@@ -1,29 +1,9 @@
-/** Series as typed columns, ready to be drawn. */
+/** Charts of many metrics of many runs at once. */
 import { ask } from "./client";
-import { toNumber, type Buckets, type JsonFloat, type SeriesQuery } from "./types";
+import { toSeries, type Series } from "./series-columns";
+import type { Buckets, SeriesQuery } from "./types";
 
-/**
- * One metric of one run over a range of steps: buckets with their true extremes, or the
- * points themselves (`isReduced` false: one bucket is one point).
- */
-export interface Series {
-  runId: string;
-  key: string;
-  isReduced: boolean;
-  points: number;
-  length: number;
-  firstStep: Float64Array;
-  lastStep: Float64Array;
-  firstTime: Float64Array;
-  lastTime: Float64Array;
-  count: Float64Array;
-  nanCount: Float64Array;
-  min: Float64Array;
-  max: Float64Array;
-  first: Float64Array;
-  last: Float64Array;
-  position: number;
-}
+export type { Series };
 
 export async function querySeries(query: SeriesQuery, signal?: AbortSignal): Promise<Series[]> {
   const answer = await ask<{ series: Buckets[] }>("/api/v1/metrics/query", {
@@ -31,32 +11,7 @@ export async function querySeries(query: SeriesQuery, signal?: AbortSignal): Pro
     body: query,
     signal,
   });
-  return answer.series.map(toSeries);
-}
-
-export function toSeries(buckets: Buckets): Series {
-  return {
-    runId: buckets.run_id,
-    key: buckets.key,
-    isReduced: buckets.is_reduced,
-    points: buckets.points,
-    length: buckets.count.length,
-    firstStep: Float64Array.from(buckets.first_step),
-    lastStep: Float64Array.from(buckets.last_step),
-    firstTime: Float64Array.from(buckets.first_time_us),
-    lastTime: Float64Array.from(buckets.last_time_us),
-    count: Float64Array.from(buckets.count),
-    nanCount: Float64Array.from(buckets.nan_count),
-    min: floats(buckets.min),
-    max: floats(buckets.max),
-    first: floats(buckets.first),
-    last: floats(buckets.last),
-    position: buckets.position,
-  };
-}
-
-function floats(values: JsonFloat[]): Float64Array {
-  const column = new Float64Array(values.length);
-  for (let i = 0; i < values.length; i += 1) column[i] = toNumber(values[i]);
-  return column;
+  const series = answer.series.map(toSeries);
+  performance.mark("tracker-series-data");
+  return series;
 }

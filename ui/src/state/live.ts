@@ -23,7 +23,8 @@ export async function follow(): Promise<never> {
     try {
       await seen();
       await keyed();
-      if (head.value === 0 || connection.value === "offline") await catchUp({ isAnew: true });
+      if (connection.value === "offline") await catchUp({ isAnew: true });
+      else if (head.value === 0) await begin();
       const page = await readEvents({ after: head.value, limit: 1, wait: WAIT_S });
       if (page.events.length > 0) await catchUp();
     } catch (error) {
@@ -34,6 +35,14 @@ export async function follow(): Promise<never> {
 }
 
 let folded = 0;
+
+/** Where the views begin: they ask right after this is sent, so they know at least as much. */
+async function begin() {
+  const state = await ready();
+  head.value = state.head;
+  folded = Math.min(state.head, ...state.projections.map((one) => one.position));
+  if (folded < state.head) await catchUp();
+}
 
 /** Beat until the projections hold all that the log has; at once when all may be new. */
 async function catchUp({ isAnew = false } = {}) {

@@ -8,6 +8,8 @@ import { isAbort } from "../api/client";
 import { connection, unlocked } from "./connection";
 import { pulse } from "./live";
 
+const SLOW_BEATS = 10;
+
 export interface Resource<T> {
   data: T | undefined;
   error: Error | undefined;
@@ -22,7 +24,8 @@ export function useResource<T>(
   /** What the question depends on; another value asks again and forgets the old answer if
    * `key` (its first item) changed. */
   depends: readonly unknown[],
-  { isLive = false } = {},
+  /** "slow": with every tenth beat, for what changes seldom and costs more. */
+  { isLive = false }: { isLive?: boolean | "slow" } = {},
 ): Resource<T> {
   const [state, setState] = useState<{
     data: T | undefined;
@@ -31,7 +34,7 @@ export function useResource<T>(
   }>({ data: undefined, error: undefined, isLoading: true });
   const [asked, setAsked] = useState(0);
   const lastKey = useRef(depends[0]);
-  const beat = isLive ? pulse.value : 0;
+  const beat = !isLive ? 0 : isLive === "slow" ? Math.floor(pulse.value / SLOW_BEATS) : pulse.value;
   const again = useRef<unknown>(null);
 
   useEffect(() => {

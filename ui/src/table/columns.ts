@@ -84,7 +84,7 @@ export function textOf(column: Column): string {
 /** A key as the search language quotes it. */
 export function quoted(kind: string, key: string): string {
   if (/^[A-Za-z_][\w]*$/.test(key)) return `${kind}.${key}`;
-  return key.includes("`") ? `${kind}."${key}"` : `${kind}.\`${key}\``;
+  return `${kind}.\`${key.replaceAll("`", "``")}\``;
 }
 
 /** What the server sorts by for a column, or null when it cannot. */

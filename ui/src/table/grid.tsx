@@ -2,8 +2,15 @@
  * A table that draws only what is seen: rows and columns are windowed, pinned columns stay.
  * It scrolls by itself and is walked by keyboard; what a cell shows is its caller's affair.
  */
-import type { ComponentChildren } from "preact";
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Component, type ComponentChildren } from "preact";
+import {
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "preact/hooks";
 
 import { WIDTH_MAX, WIDTH_MIN, type Column } from "./columns";
 
@@ -19,6 +26,8 @@ export interface GridProps {
   columns: readonly Column[];
   rowCount: number;
   rowKey: (index: number) => string;
+  /** What a row is drawn from: it is drawn again only when one of these has changed. */
+  rowParts: (index: number) => readonly unknown[];
   rowClass?: (index: number) => string;
   isSelected?: (index: number) => boolean;
   cell: (index: number, column: Column) => ComponentChildren;
@@ -66,7 +75,14 @@ export function Grid(props: GridProps) {
   const free = columns.filter((column) => !column.isPinned);
   const pinnedWidth = pinned.reduce((sum, column) => sum + column.width, 0);
   const totalWidth = pinnedWidth + free.reduce((sum, column) => sum + column.width, 0);
-  const placed = windowed(free, pinnedWidth, view.left, view.width);
+  const columnsText = columns.map((column) => `${column.id}~${column.width}~${column.isPinned}`).join();
+  const window = seenColumns(free, pinnedWidth, view.left, view.width);
+  // The same arrays while the same columns are in sight: rows that stay are not drawn again.
+  const fixed = useMemo(() => pinned, [columnsText]);
+  const placed = useMemo(
+    () => window.map(({ column, left }) => ({ column, left })),
+    [columnsText, window[0]?.column.id, window.length],
+  );
 
   const first = Math.max(0, Math.floor(view.top / ROW_HEIGHT) - ROWS_AROUND);
   const last = Math.min(
@@ -108,33 +124,24 @@ export function Grid(props: GridProps) {
     event.preventDefault();
   };
 
+  const drawn = useRef({ cell: props.cell, activate: setActive });
+  drawn.current.cell = props.cell;
   const rows = [];
   for (let index = first; index <= last; index += 1) {
-    const isSelected = props.isSelected?.(index) ?? false;
     rows.push(
-      <div
+      <Row
         key={props.rowKey(index)}
-        id={`row-${index}`}
-        role="row"
-        aria-rowindex={index + 2}
-        aria-selected={isSelected}
-        class={`grid-row ${props.rowClass?.(index) ?? ""}${isSelected ? " selected" : ""}${index === active ? " active" : ""}`}
-        style={{ transform: `translateY(${index * ROW_HEIGHT}px)`, width: `${totalWidth}px` }}
-        onClick={() => setActive(index)}
-      >
-        <div class="pinned" style={{ width: `${pinnedWidth}px` }}>
-          {pinned.map((column) => (
-            <Cell key={column.id} column={column}>
-              {props.cell(index, column)}
-            </Cell>
-          ))}
-        </div>
-        {placed.map(({ column, left }) => (
-          <Cell key={column.id} column={column} left={left}>
-            {props.cell(index, column)}
-          </Cell>
-        ))}
-      </div>,
+        index={index}
+        parts={props.rowParts(index)}
+        className={props.rowClass?.(index) ?? ""}
+        isSelected={props.isSelected?.(index) ?? false}
+        isActive={index === active}
+        fixed={fixed}
+        placed={placed}
+        pinnedWidth={pinnedWidth}
+        totalWidth={totalWidth}
+        drawn={drawn.current}
+      />,
     );
   }
 
@@ -172,8 +179,69 @@ export function Grid(props: GridProps) {
   );
 }
 
+interface RowProps {
+  index: number;
+  parts: readonly unknown[];
+  className: string;
+  isSelected: boolean;
+  isActive: boolean;
+  fixed: readonly Column[];
+  placed: readonly { column: Column; left: number }[];
+  pinnedWidth: number;
+  totalWidth: number;
+  /** Always the newest way to draw a cell; the same object for the grid's whole life. */
+  drawn: { cell: GridProps["cell"]; activate: (index: number) => void };
+}
+
+const COMPARED = [
+  "index", "className", "isSelected", "isActive", "fixed", "placed", "pinnedWidth", "totalWidth",
+] as const;
+
+class Row extends Component<RowProps> {
+  override shouldComponentUpdate(next: RowProps): boolean {
+    const { parts } = this.props;
+    return (
+      COMPARED.some((name) => this.props[name] !== next[name]) ||
+      parts.length !== next.parts.length ||
+      parts.some((part, place) => part !== next.parts[place])
+    );
+  }
+
+  override render() {
+    const { index, className, isSelected, isActive, fixed, placed, drawn } = this.props;
+    const marks = `${isSelected ? " selected" : ""}${isActive ? " active" : ""}`;
+    return (
+      <div
+        id={`row-${index}`}
+        role="row"
+        aria-rowindex={index + 2}
+        aria-selected={isSelected}
+        class={`grid-row ${className}${marks}`}
+        style={{
+          transform: `translateY(${index * ROW_HEIGHT}px)`,
+          width: `${this.props.totalWidth}px`,
+        }}
+        onClick={() => drawn.activate(index)}
+      >
+        <div class="pinned" style={{ width: `${this.props.pinnedWidth}px` }}>
+          {fixed.map((column) => (
+            <Cell key={column.id} column={column}>
+              {drawn.cell(index, column)}
+            </Cell>
+          ))}
+        </div>
+        {placed.map(({ column, left }) => (
+          <Cell key={column.id} column={column} left={left}>
+            {drawn.cell(index, column)}
+          </Cell>
+        ))}
+      </div>
+    );
+  }
+}
+
 /** The columns in sight, each with its place from the left. */
-function windowed(free: Column[], start: number, left: number, width: number) {
+function seenColumns(free: Column[], start: number, left: number, width: number) {
   const placed: { column: Column; left: number }[] = [];
   let at = start;
   for (const column of free) {

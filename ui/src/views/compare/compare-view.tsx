@@ -10,6 +10,7 @@ import { query, setQuery } from "../../state/location";
 import { runDuration } from "../../table/columns";
 import { useDrawnRuns } from "../charts/runs-charts";
 import type { RunsState } from "../runs/state";
+import { betterWhen } from "./better";
 
 export interface CompareRow {
   key: string;
@@ -17,14 +18,6 @@ export interface CompareRow {
   isDifferent: boolean;
   /** The columns that hold the best value of a metric. */
   best: ReadonlySet<number>;
-}
-
-const LESS = /loss|error|(^|[/_.-])err\b|mse|mae|rmse|perplexity|(^|[/_.-])(ppl|nll|wer|cer|fid)\b|latency|divergence/i;
-const MORE = /acc|f1|auc|precision|recall|score|bleu|rouge|reward|return|iou|psnr|ssim|map\b|r2\b|throughput|per_sec/i;
-
-/** Which way a metric is better, as its name tells; null when it does not. */
-export function betterWhen(key: string): "less" | "more" | null {
-  return LESS.test(key) ? "less" : MORE.test(key) ? "more" : null;
 }
 
 export function paramRows(runs: readonly Run[], of: (run: Run) => Record<string, string>): CompareRow[] {

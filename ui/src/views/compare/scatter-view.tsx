@@ -11,7 +11,7 @@ import { isDark } from "../../state/theme";
 import { cellText, labelOf } from "../../table/columns";
 import type { RunsState } from "../runs/state";
 import { axisIds, axisOf, defaultAxes, scaleColor, share, valueAt, type Axis } from "./axes";
-import { betterWhen } from "./compare-view";
+import { betterWhen } from "./better";
 import { MANY_RUNS, useManyRuns } from "./use-many-runs";
 
 const HEIGHT = 460;

@@ -247,6 +247,9 @@ function test(id: string, value: string | null): string {
   return value === null ? `${left} IS NULL` : `${left} = '${value.replaceAll("'", "''")}'`;
 }
 
+// A filter that names more would grow too long.
+const ROOTS_AT_ONCE = 500;
+
 /** Runs without a parent; opened, their children below them. */
 export class TreeLines extends OpeningLines {
   private readonly roots: RunSource;
@@ -271,7 +274,6 @@ export class TreeLines extends OpeningLines {
     const root = line?.kind === "run" ? this.roots.rows.indexOf(line.run) : -1;
     this.roots.want(Math.max(root, to >= this.lines.length - 1 ? this.roots.rows.length : 0) + 100);
     super.see(from, to);
-    void this.countChildren();
   }
   override async refresh(from: number, to: number, isNewestFirst: boolean) {
     await this.roots.refresh(0, this.roots.rows.length, { isNewestFirst });
@@ -287,12 +289,20 @@ export class TreeLines extends OpeningLines {
     this.roots.remove(ids);
     super.remove(ids);
   }
+  override get isReady() {
+    return this.roots.rows.length > 0 || this.roots.isComplete || this.roots.error !== undefined;
+  }
   override close() {
     this.roots.close();
     super.close();
   }
+  protected override changed() {
+    super.changed();
+    if (this.roots) void this.countChildren();
+  }
   private async countChildren() {
-    const ids = this.roots.rows.map((run) => run.run_id).filter((id) => !this.asked.has(id));
+    const unasked = this.roots.rows.map((run) => run.run_id).filter((id) => !this.asked.has(id));
+    const ids = unasked.slice(0, ROOTS_AT_ONCE);
     if (ids.length === 0) return;
     for (const id of ids) this.asked.add(id);
     try {
@@ -309,7 +319,8 @@ export class TreeLines extends OpeningLines {
       }
       this.changed();
     } catch (error) {
-      if (!isAbort(error)) this.asked = new Set(); // asked again with the next look
+      // Without the counts no row opens; the next beat asks again.
+      if (!isAbort(error)) this.error ??= error as Error;
     }
   }
   protected query(key: string): RunQuery {

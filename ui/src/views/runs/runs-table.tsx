@@ -149,6 +149,7 @@ function Table({
   const seen = useRef({ from: 0, to: 0 });
   const scroller = useRef<HTMLElement | null>(null);
   const lastToggled = useRef<number | null>(null);
+  const actions = useRef({ toggle: (_index: number, _isRange: boolean) => {} });
   const selected = useMemo(() => new Set(state.selected), [listText(state.selected)]);
   const isNewestFirst = state.order.length === 0;
   const isSortable = state.groups.length === 0;
@@ -183,6 +184,8 @@ function Table({
     lastToggled.current = index;
     select(next);
   };
+  // Rows are not drawn again when the selection of others changes: they call the newest one.
+  actions.current.toggle = toggle;
   const open = (index: number) => {
     const line = lines.line(index);
     if (line.kind === "run") go(`/runs/${encodeURIComponent(line.run.run_id)}`);
@@ -243,6 +246,13 @@ function Table({
             const line = lines.line(index);
             return line.kind === "run" ? line.run.run_id : line.key;
           }}
+          rowParts={(index) => {
+            const line = lines.line(index);
+            if (line.kind === "run") {
+              return [line.run, line.children, line.isOpen, line.depth, names, colours, state.isTree];
+            }
+            return line.kind === "group" ? [line.group, line.isOpen, names] : [];
+          }}
           rowClass={(index) => {
             const line = lines.line(index);
             if (line.kind === "group") return "group";
@@ -259,7 +269,7 @@ function Table({
               names={names}
               colours={colours}
               isSelected={(id) => selected.has(id)}
-              onToggle={(isRange) => toggle(index, isRange)}
+              onToggle={(isRange) => actions.current.toggle(index, isRange)}
               onOpen={(key) => lines.toggle(key)}
               groups={state.groups}
               isTree={state.isTree}

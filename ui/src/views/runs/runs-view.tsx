@@ -1,5 +1,5 @@
 /** The page of runs: one search seen as a table, as charts, or compared. */
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 
 import { listExperiments } from "../../api/runs";
 import { Link, Segmented } from "../../components/basics";
@@ -28,9 +28,12 @@ const NAMES: readonly (readonly [ViewName, string])[] = [
 
 export function RunsView() {
   const state = runsState();
-  const experiments = useResource((signal) => listExperiments("active_only", {}, signal), ["experiments"], {
-    isLive: true,
-  });
+  const wasFresh = useRef(true);
+  const experiments = useResource(
+    (signal) => listExperiments("active_only", {}, signal),
+    ["experiments"],
+    { isLive: wasFresh.current ? true : "slow" },
+  );
   const names = useMemo(
     () => new Map((experiments.data ?? []).map((one) => [one.experiment_id, one.name])),
     [experiments.data],
@@ -51,6 +54,7 @@ export function RunsView() {
   }, []);
 
   const isFresh = experiments.data?.length === 0 || (experiments.data?.every((one) => one.run_count === 0) ?? false);
+  if (experiments.data) wasFresh.current = isFresh;
   return (
     <div class="runs-page">
       <h1 class="sr-only">Runs</h1>
