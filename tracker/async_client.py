@@ -98,13 +98,19 @@ class AsyncClient:
         *,
         recursive: bool = False,
         model_id: str | None = None,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> list[ArtifactInfo]:
-        """What lies in a folder of a run's artifacts (or a logged model's), in order of path."""
+        """What lies in a folder of a run's artifacts (or a logged model's), in order of path.
+
+        `as_of_…`: what lay there at a position of the log, or at a time of arrival.
+        """
         found = trees.entries(
             self._connection,
             trees.tree_of(run_id, model_id),
             (path or "").strip("/"),
             recursive=recursive,
+            then=_params_of(_then(as_of_position, as_of_time_us)),
         )
         return [entry async for entry in found]
 
@@ -148,8 +154,15 @@ class AsyncClient:
             await self._connection.command("POST", f"{API}/experiments", body)
         ).experiment_id
 
-    async def get_experiment(self, experiment_id: str) -> Experiment:
-        return Experiment.from_json(await self._connection.read(_experiment(experiment_id)))
+    async def get_experiment(
+        self,
+        experiment_id: str,
+        *,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
+    ) -> Experiment:
+        params = _params_of(_then(as_of_position, as_of_time_us))
+        return Experiment.from_json(await self._connection.read(_experiment(experiment_id), params))
 
     async def get_experiment_by_name(self, name: str) -> Experiment | None:
         """The active experiment of this name, else a deleted one, else None."""
@@ -163,12 +176,19 @@ class AsyncClient:
         filter_string: str | None = None,
         order_by: Sequence[str] | None = None,
         page_token: str | None = None,
+        *,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> PagedList[Experiment]:
-        """At most `max_results` experiments (None: all); `.token` asks for what follows."""
+        """At most `max_results` experiments (None: all); `.token` asks for what follows.
+
+        `as_of_…`: as they were at a position of the log, or at a time of arrival.
+        """
+        then = _params_of(_then(as_of_position, as_of_time_us))
         found: list[Experiment] = []
         while True:
             rows = PAGE_ROWS if max_results is None else min(max_results - len(found), PAGE_ROWS)
-            params = [("view", view_name(view_type)), ("max_results", str(rows))]
+            params = [("view", view_name(view_type)), ("max_results", str(rows)), *then]
             params += [("filter", filter_string)] if filter_string else []
             params += [("order_by", order) for order in order_by or ()]
             params += [("page_token", page_token)] if page_token else []
@@ -207,8 +227,7 @@ class AsyncClient:
 
         `as_of_time_us` is the server's time of arrival. Raises RunNotFound.
         """
-        then = {"as_of_position": as_of_position, "as_of_time": as_of_time_us}
-        params = [(name, str(value)) for name, value in then.items() if value is not None]
+        params = _params_of(_then(as_of_position, as_of_time_us))
         return RunRecord.from_json(await self._connection.read(_run(run_id), params))
 
     async def search_runs(
@@ -221,10 +240,13 @@ class AsyncClient:
         page_token: str | None = None,
         *,
         experiment_names: Sequence[str] | None = None,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> PagedList[RunRecord]:
         """At most `max_results` runs (None: all), newest first unless `order_by` says else.
 
-        No experiments named means all of them. Raises InvalidQuery.
+        No experiments named means all of them. `as_of_…`: the runs as they were at a position
+        of the log, or at a time of arrival. Raises InvalidQuery.
         """
         search: dict[str, Any] = {
             "experiment_ids": [str(given) for given in experiment_ids or ()],
@@ -232,6 +254,7 @@ class AsyncClient:
             "filter": filter_string or "",
             "order_by": list(order_by or ()),
             "view": view_name(run_view_type),
+            **_then(as_of_position, as_of_time_us),
         }
         found: list[RunRecord] = []
         while True:
@@ -254,13 +277,16 @@ class AsyncClient:
         *,
         experiment_names: Sequence[str] | None = None,
         page_rows: int = PAGE_ROWS,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> AsyncIterator[RunRecord]:
         """Every run that matches, holding one page in memory at a time."""
         token: str | None = None
         while True:
             page = await self.search_runs(
                 experiment_ids, filter_string, run_view_type, page_rows, order_by, token,
-                experiment_names=experiment_names,
+                experiment_names=experiment_names, as_of_position=as_of_position,
+                as_of_time_us=as_of_time_us,
             )  # fmt: skip
             for run in page:
                 yield run
@@ -319,22 +345,42 @@ class AsyncClient:
         return list(await self.metric_history(run_id, key))
 
     async def metric_history(
-        self, run_id: str, key: str, *, start_step: int | None = None, end_step: int | None = None
+        self,
+        run_id: str,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> MetricHistory:
         """The exact series, or its steps from start_step to end_step, both included."""
         pages = [
             page
             async for page in self.iter_metric_history(
-                run_id, key, start_step=start_step, end_step=end_step
+                run_id,
+                key,
+                start_step=start_step,
+                end_step=end_step,
+                as_of_position=as_of_position,
+                as_of_time_us=as_of_time_us,
             )
         ]
         return history.joined(run_id, key, pages)
 
     async def iter_metric_history(
-        self, run_id: str, key: str, *, start_step: int | None = None, end_step: int | None = None
+        self,
+        run_id: str,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> AsyncIterator[MetricHistory]:
-        """The exact series in pages of bounded memory."""
-        params = self._connection.at_position(_step_range(start_step, end_step))
+        """The exact series in pages of bounded memory; `as_of_…` as in search_runs."""
+        then = _params_of(_then(as_of_position, as_of_time_us))
+        params = self._connection.at_position([*_step_range(start_step, end_step), *then])
         transport = await self._connection.opened()
         path = _metric(run_id, key)
         async for page in history.read_pages(transport, path, params, run_id=run_id, key=key):
@@ -348,9 +394,12 @@ class AsyncClient:
         buckets: int = 1_000,
         start_step: int | None = None,
         end_step: int | None = None,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> MetricBuckets:
         """The series in at most `buckets` buckets with true min and max, for a chart."""
         params = [*_step_range(start_step, end_step), ("buckets", str(buckets))]
+        params += _params_of(_then(as_of_position, as_of_time_us))
         return MetricBuckets.from_json(await self._connection.read(_metric(run_id, key), params))
 
     async def query_metrics(
@@ -361,11 +410,14 @@ class AsyncClient:
         buckets: int = 1_000,
         start_step: int | None = None,
         end_step: int | None = None,
+        as_of_position: int | None = None,
+        as_of_time_us: int | None = None,
     ) -> list[MetricBuckets]:
         """Buckets of many metrics of many runs in one request."""
         query = {"run_ids": list(run_ids), "keys": list(keys), "buckets": buckets}
         steps = {"start_step": start_step, "end_step": end_step}
-        body = {**query, **steps, **self._min_position()}
+        then = _then(as_of_position, as_of_time_us)
+        body = {**query, **steps, **then, **self._min_position()}
         answer = await self._connection.search(f"{API}/metrics/query", body)
         return [MetricBuckets.from_json(series) for series in answer["series"]]
 
@@ -463,6 +515,16 @@ class AsyncClient:
 def quoted(text: str) -> str:
     """`text` as a value of the search language."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _then(as_of_position: int | None, as_of_time_us: int | None) -> dict[str, int]:
+    """What a question about an earlier state says besides."""
+    then = {"as_of_position": as_of_position, "as_of_time": as_of_time_us}
+    return {name: value for name, value in then.items() if value is not None}
+
+
+def _params_of(then: Mapping[str, int]) -> list[tuple[str, str]]:
+    return [(name, str(value)) for name, value in then.items()]
 
 
 def _experiment(experiment_id: str) -> str:

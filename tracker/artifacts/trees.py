@@ -21,7 +21,7 @@ from tracker.connection import API, Connection
 from tracker.events.artifact_paths import check_artifact_path
 from tracker.events.errors import TrackerError
 from tracker.refusals import ArtifactDamaged, ArtifactElsewhere, ArtifactNotFound, ServerUnreachable
-from tracker.transport import Query
+from tracker.transport import Params, Query
 
 DOWNLOADS_MAX: Final = 8
 PAGE_ENTRIES: Final = 1_000
@@ -70,12 +70,17 @@ def tree_of(run_id: str | None, model_id: str | None) -> str:
 
 
 async def entries(
-    connection: Connection, tree: str, folder: str = "", *, recursive: bool = False
+    connection: Connection,
+    tree: str,
+    folder: str = "",
+    *,
+    recursive: bool = False,
+    then: Params = (),
 ) -> AsyncIterator[ArtifactInfo]:
-    """What lies in a folder, in order of path; page by page."""
+    """What lies in a folder, in order of path; page by page. `then`: what names the past."""
     token: str | None = None
     while True:
-        params = [("prefix", folder), ("limit", str(PAGE_ENTRIES))]
+        params = [("prefix", folder), ("limit", str(PAGE_ENTRIES)), *then]
         if recursive:
             params.append(("recursive", "true"))
         if token:

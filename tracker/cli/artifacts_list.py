@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from tracker.cli.as_of import as_of_of, as_of_options
 from tracker.cli.connection import connected
 from tracker.cli.formats import printable
 from tracker.cli.lookup import find_run
@@ -25,14 +26,23 @@ from tracker.cli.output import json_option, note, result_json, table
     env="TRACKER_ARTIFACTS_RECURSIVE",
     help="List everything below the folder, too.",
 )
+@as_of_options("ARTIFACTS")
 @json_option
 def command(
-    run: str, path: str, uri: str | None, api_key: str | None, is_recursive: bool, as_json: bool
+    run: str,
+    path: str,
+    uri: str | None,
+    api_key: str | None,
+    is_recursive: bool,
+    as_of: int | None,
+    as_of_position: int | None,
+    as_json: bool,
 ) -> None:
     """List the artifacts of RUN (its id, the start of one, or its name), or of a folder in it."""
+    then = as_of_of(as_of, as_of_position)
     with connected(uri, api_key) as client:
         found = find_run(client, run)
-        listed = client.list_artifacts(found.info.run_id, path, recursive=is_recursive)
+        listed = client.list_artifacts(found.info.run_id, path, recursive=is_recursive, **then)
     if as_json:
         result_json([asdict(entry) for entry in listed])
         return

@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from tracker.cli.as_of import AsOf, as_of_of, as_of_options
 from tracker.cli.connection import CommandFailed, connected
 from tracker.cli.formats import count, json_form, number, printable, short_id
 from tracker.cli.grid import print_grid
@@ -39,6 +40,7 @@ BUCKETS_PER_CHARACTER: Final = 2
         help="Lines down. [default: what fits, at most 24]")  # fmt: skip
 @option("--csv", "as_csv", env="TRACKER_METRICS_CSV", is_flag=True,
         help="Print every point: step,time_us,value.")  # fmt: skip
+@as_of_options("METRICS")
 @connection_options
 @json_option
 def command(
@@ -50,6 +52,8 @@ def command(
     width: int | None,
     height: int | None,
     as_csv: bool,
+    as_of: int | None,
+    as_of_position: int | None,
     uri: str | None,
     api_key: str | None,
     as_json: bool,
@@ -59,20 +63,23 @@ def command(
     The plot shows every spike: each column of dots reaches from the true minimum to the
     true maximum of its steps. --json and --csv print the exact points.
     """
+    then = as_of_of(as_of, as_of_position)
     with connected(uri, api_key) as client:
         found = find_run(client, run)
+        if then:
+            found = client.get_run(found.info.run_id, **then)
         if key is None:
             _print_keys(found, as_json=as_json)
             return
         if key not in found.data.summaries:
             raise _unknown_key(found, key)
         if as_csv or as_json:
-            _print_points(client, found, key, start_step, end_step, as_csv=as_csv)
+            _print_points(client, found, key, start_step, end_step, then, as_csv=as_csv)
             return
         columns, rows = _size(width, height)
         series = client.metric_buckets(
             found.info.run_id, key, buckets=columns * BUCKETS_PER_CHARACTER,
-            start_step=start_step, end_step=end_step,
+            start_step=start_step, end_step=end_step, **then,
         )  # fmt: skip
     if not is_drawable(series, log=log):
         raise CommandFailed(
@@ -114,12 +121,15 @@ def _print_points(
     key: str,
     start_step: int | None,
     end_step: int | None,
+    then: AsOf,
     *,
     as_csv: bool,
 ) -> None:
     """Every point, page by page, so that a long series needs little memory."""
     run_id = run.info.run_id
-    pages = client.iter_metric_history(run_id, key, start_step=start_step, end_step=end_step)
+    pages = client.iter_metric_history(
+        run_id, key, start_step=start_step, end_step=end_step, **then
+    )
     if not as_csv:
         points = [
             {"step": point.step, "time_us": point.timestamp_us, "value": json_form(point.value)}

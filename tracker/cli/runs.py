@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 import click
 
+from tracker.cli.as_of import as_of_of, as_of_options
 from tracker.cli.connection import connected, failures_told
 from tracker.cli.formats import count, json_form, printable, short_id
 from tracker.cli.grid import print_grid
@@ -24,7 +24,6 @@ from tracker.refusals import ApiRefusal
 
 PAGE_DEFAULT: Final = 50
 COMPARED_MAX: Final = 20
-TIMES: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")
 
 
 @click.group("runs")
@@ -47,6 +46,7 @@ def command() -> None:
 @option("--columns", env="TRACKER_RUNS_COLUMNS", metavar="LIST",
         help="What to show, such as name,status,metrics.loss.min,params.lr,tags.team.")  # fmt: skip
 @view_option("TRACKER_RUNS_VIEW")
+@as_of_options("RUNS")
 @connection_options
 @json_option
 def search(
@@ -56,6 +56,8 @@ def search(
     max_results: int,
     columns: str | None,
     view: str,
+    as_of: int | None,
+    as_of_position: int | None,
     uri: str | None,
     api_key: str | None,
     as_json: bool,
@@ -65,9 +67,10 @@ def search(
     The filter is MLflow's language and more: AND, OR, NOT, parentheses, IN, LIKE, RLIKE,
     IS NULL, metrics.KEY.min, duration > 1h, start_time > now-7d.
     """
+    then = as_of_of(as_of, as_of_position)
     with connected(uri, api_key) as client, failures_told(filter_text=filter_text):
         ids = [find_experiment(client, name).experiment_id for name in experiments]
-        found = client.search_runs(ids, filter_text, view, max_results, order_by)
+        found = client.search_runs(ids, filter_text, view, max_results, order_by, **then)
         if as_json:
             result_json([json_form(run.to_dictionary()) for run in found])
         elif columns:
@@ -85,31 +88,23 @@ def search(
 
 @command.command("show")
 @click.argument("run")
-@option("--as-of-position", env="TRACKER_RUNS_AS_OF_POSITION", type=click.IntRange(1), metavar="N",
-        help="As it was when the log ended at this position.")  # fmt: skip
-@option("--as-of-time", env="TRACKER_RUNS_AS_OF_TIME", metavar="TIME", type=click.DateTime(TIMES),
-        help="As the server knew it at this time, such as 2026-11-21T14:30 (local).")  # fmt: skip
+@as_of_options("RUNS")
 @connection_options
 @json_option
 def show(
     run: str,
+    as_of: int | None,
     as_of_position: int | None,
-    as_of_time: datetime | None,
     uri: str | None,
     api_key: str | None,
     as_json: bool,
 ) -> None:
     """Show everything about RUN: times, how it ended, metrics, params, tags, writers."""
-    if as_of_position is not None and as_of_time is not None:
-        raise click.UsageError("give --as-of-position or --as-of-time, not both")
+    then = as_of_of(as_of, as_of_position)
     with connected(uri, api_key) as client:
         found = find_run(client, run)
-        if as_of_position is not None or as_of_time is not None:
-            found = client.get_run(
-                found.info.run_id,
-                as_of_position=as_of_position,
-                as_of_time_us=None if as_of_time is None else _microseconds(as_of_time),
-            )
+        if then:
+            found = client.get_run(found.info.run_id, **then)
         if as_json:
             result_json(json_form(found.to_dictionary()))
             return
@@ -192,8 +187,3 @@ def _parent(client: Client, run: RunRecord) -> str | None:
     except ApiRefusal:
         return parent_run_id  # It has not arrived yet; children may come first.
     return f"{parent.info.run_name} ({short_id(parent_run_id)})"
-
-
-def _microseconds(local: datetime) -> int:
-    """Microseconds since 1970 UTC of a time that names no zone."""
-    return round(local.astimezone().timestamp() * 1_000_000)
