@@ -33,7 +33,11 @@ def experiment_json(view: ExperimentView) -> dict[str, Any]:
 
 
 def artifact_location(view: ExperimentView) -> str:
-    return view.artifact_location or f"mlflow-artifacts:/{view.experiment_id}"
+    return view.artifact_location or default_location(view.experiment_id)
+
+
+def default_location(experiment_id: str) -> str:
+    return f"mlflow-artifacts:/{experiment_id}"
 
 
 def artifact_uri(location: str, run_id: str) -> str:

@@ -12,9 +12,10 @@ from typing import Final
 from aiohttp import web
 
 from ingest.errors import ProjectionBehind
-from ingest.mlflow.entities import artifact_location
+from ingest.mlflow.entities import artifact_location, default_location
 from ingest.mlflow.errors import no_such
 from ingest.mlflow.names import experiment_id_of
+from ingest.mlflow.services import MLFLOW
 from ingest.state import EVENT_STORE, LEASES, READ_STORES
 from projections.read_models import ExperimentView, RunsReadStore, RunView
 
@@ -65,11 +66,13 @@ async def location_of(request: web.Request, experiment_id: str) -> str:
 
 async def locations_of(request: web.Request, experiment_ids: Iterable[str]) -> Mapping[str, str]:
     """Where the artifacts of these experiments' runs lie."""
-    runs = request.app[READ_STORES].runs
+    known = request.app[MLFLOW].locations
     found = {}
     for experiment_id in dict.fromkeys(experiment_ids):
-        view = await runs.get_experiment(experiment_id)
-        found[experiment_id] = (
-            f"mlflow-artifacts:/{experiment_id}" if view is None else artifact_location(view)
-        )
+        location = known.get(experiment_id)
+        if location is None:
+            view = await request.app[READ_STORES].runs.get_experiment(experiment_id)
+            location = default_location(experiment_id) if view is None else artifact_location(view)
+            known.remember(experiment_id, location)
+        found[experiment_id] = location
     return found

@@ -19,6 +19,8 @@ from ingest.state import EVENT_STORE
 
 ACTIVE_S: Final = 2.0
 ACTIVE_RUNS_MAX: Final = 20_000
+LOCATION_S: Final = 10.0
+LOCATIONS_MAX: Final = 10_000
 
 
 class ActiveRuns:
@@ -48,6 +50,22 @@ class ActiveRuns:
         self._until.clear()
 
 
+class Locations:
+    """Artifact locations of experiments, each for ten seconds: they hardly ever change."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, str]] = {}
+
+    def get(self, experiment_id: str) -> str | None:
+        until, location = self._known.get(experiment_id, (0.0, ""))
+        return location if until > time.monotonic() else None
+
+    def remember(self, experiment_id: str, location: str) -> None:
+        if len(self._known) >= LOCATIONS_MAX:
+            self._known.clear()
+        self._known[experiment_id] = (time.monotonic() + LOCATION_S, location)
+
+
 class StreamLocks:
     """One decision at a time per stream: those of one server need not overtake each other."""
 
@@ -65,6 +83,7 @@ class StreamLocks:
 class MlflowServices:
     writers: MetricWriters
     active: ActiveRuns = field(default_factory=ActiveRuns)
+    locations: Locations = field(default_factory=Locations)
     locks: StreamLocks = field(default_factory=StreamLocks)
     histories: HistoryCache = field(default_factory=HistoryCache)
 
