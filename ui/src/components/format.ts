@@ -43,16 +43,20 @@ export function bytes(size: number): string {
 
 const two = (value: number) => String(value).padStart(2, "0");
 
+// The browser's own formatting of dates costs more than drawing a row.
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 /** Local date and time; today's without the date. */
 export function when(us: number, now = Date.now()): string {
   const date = new Date(us / 1000);
   const clock = `${two(date.getHours())}:${two(date.getMinutes())}`;
   const today = new Date(now);
-  if (date.toDateString() === today.toDateString()) return `today ${clock}`;
-  const day = `${date.getDate()} ${date.toLocaleString("en", { month: "short" })}`;
-  return date.getFullYear() === today.getFullYear()
-    ? `${day} ${clock}`
-    : `${day} ${date.getFullYear()}`;
+  const isThisYear = date.getFullYear() === today.getFullYear();
+  if (isThisYear && date.getMonth() === today.getMonth() && date.getDate() === today.getDate()) {
+    return `today ${clock}`;
+  }
+  const day = `${date.getDate()} ${MONTHS[date.getMonth()]}`;
+  return isThisYear ? `${day} ${clock}` : `${day} ${date.getFullYear()}`;
 }
 
 /** To the microsecond, local and with its offset: what stands in the tooltip. */

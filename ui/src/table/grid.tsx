@@ -25,7 +25,6 @@ export interface GridProps {
   source: object;
   columns: readonly Column[];
   rowCount: number;
-  rowKey: (index: number) => string;
   /** What a row is drawn from: it is drawn again only when one of these has changed. */
   rowParts: (index: number) => readonly unknown[];
   rowClass?: (index: number) => string;
@@ -126,11 +125,13 @@ export function Grid(props: GridProps) {
 
   const drawn = useRef({ cell: props.cell, activate: setActive });
   drawn.current.cell = props.cell;
+  // Elements are used again for the row that comes into sight when theirs has left it.
+  const pool = Math.ceil(view.height / ROW_HEIGHT) + 2 * ROWS_AROUND + 2;
   const rows = [];
   for (let index = first; index <= last; index += 1) {
     rows.push(
       <Row
-        key={props.rowKey(index)}
+        key={index % pool}
         index={index}
         parts={props.rowParts(index)}
         className={props.rowClass?.(index) ?? ""}

@@ -242,10 +242,6 @@ function Table({
           source={lines}
           columns={columns}
           rowCount={lines.length}
-          rowKey={(index) => {
-            const line = lines.line(index);
-            return line.kind === "run" ? line.run.run_id : line.key;
-          }}
           rowParts={(index) => {
             const line = lines.line(index);
             if (line.kind === "run") {
