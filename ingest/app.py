@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ingest.append_pipeline import AppendPipeline
 from ingest.archive.job import archiving
+from ingest.artifact_modes import refuse, served_routes
 from ingest.artifact_stores.cleaning import cleaning
 from ingest.artifact_stores.open import open_artifact_store
 from ingest.auth import Gate
@@ -60,7 +61,7 @@ def build_app(settings: Settings) -> web.Application:
     """The application, its stores not yet open: they open when it starts."""
     counters, closing, gate = ServerCounters(), asyncio.Event(), Gate(settings)
     routes = all_routes()
-    served = [*routes, *mlflow.mlflow_routes()]
+    served, refused = served_routes(settings, [*routes, *mlflow.mlflow_routes()])
     app = web.Application(
         middlewares=[
             surround(
@@ -76,18 +77,22 @@ def build_app(settings: Settings) -> web.Application:
     app[COUNTERS] = counters
     app[CLOSING] = closing
     app[DOCUMENT] = document_of(routes, needs_key=settings.api_key is not None)
-    app[BLOB_TRANSFERS] = Transfers(counters)
+    app[BLOB_TRANSFERS] = Transfers(counters, is_served=settings.serve_artifacts)
     for route in served:
         asked = expect_late if route.takes_bytes else expect
         app.router.add_route(route.method, route.path, route.handler, expect_handler=asked)
+    for route in refused:
+        app.router.add_route(route.method, route.path, refuse, expect_handler=expect_late)
+    app.cleanup_ctx.append(_artifacts)
+    app.on_shutdown.append(_close)
+    if not settings.opens_log:
+        return app
     app.cleanup_ctx.append(_event_store)
     app.cleanup_ctx.append(_leases)
     app.cleanup_ctx.append(mlflow_services)
     app.cleanup_ctx.append(_read_side)
-    app.cleanup_ctx.append(_artifacts)
     app.cleanup_ctx.append(archiving)
     app.cleanup_ctx.append(past_builds)
-    app.on_shutdown.append(_close)
     return app
 
 

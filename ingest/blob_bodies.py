@@ -10,6 +10,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http_exceptions import PayloadEncodingError
 
+from ingest.artifact_modes import not_served
+from ingest.components import COUNTERS
 from ingest.counters import ServerCounters
 from ingest.errors import BodyStalled, Busy, TooLarge
 from ingest.logs import SERVER_LOG
@@ -26,15 +28,22 @@ CHUNK_SENT_S_MAX: Final = 300.0
 
 
 class Transfers:
-    """How many blobs are on their way. A server that transfers is not idle."""
+    """How many blobs are on their way. A server that transfers is not idle.
 
-    def __init__(self, counters: ServerCounters) -> None:
+    Every transfer takes its place here, so this is also where a server refuses that carries
+    no bytes (`is_served` False).
+    """
+
+    def __init__(self, counters: ServerCounters, *, is_served: bool = True) -> None:
         self.under_way = 0
+        self.is_served = is_served
         self._counters = counters
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Takes a place for the length of the block. Raises Busy."""
+        """Takes a place for the length of the block. Raises Busy and ArtifactsNotServed."""
+        if not self.is_served:
+            raise not_served()
         if self.under_way >= TRANSFERS_MAX:
             raise Busy(
                 f"{TRANSFERS_MAX} blobs are being transferred (transfers_max); try again",
@@ -71,6 +80,7 @@ async def body_of(request: web.Request, *, bytes_max: int, limit: str) -> AsyncI
     size = total = 0
     while piece := await _piece(request):
         held.append(piece)
+        request.app[COUNTERS].blob_bytes_in += len(piece)
         size += len(piece)
         total += len(piece)
         if total > bytes_max:
@@ -108,6 +118,7 @@ async def send(
         async for chunk in chunks:
             async with asyncio.timeout(CHUNK_SENT_S_MAX):
                 await response.write(chunk)
+            request.app[COUNTERS].blob_bytes_out += len(chunk)
         await response.write_eof()
     except (TrackerError, TimeoutError) as error:
         SERVER_LOG.warning("a download broke off", extra={"fields": {"reason": str(error)}})

@@ -20,4 +20,6 @@ class ServerCounters:
     points: int = 0
     bytes: int = 0
     in_flight_bytes: int = 0
+    blob_bytes_in: int = 0
+    blob_bytes_out: int = 0
     open_streams: int = 0

@@ -215,6 +215,18 @@ class StoreUnavailable(ApiError):
     status, code = 503, "store_unavailable"
 
 
+class ArtifactsOnly(ApiError):
+    """The server was started with --artifacts-only; details.setting says how to change that."""
+
+    status, code = 503, "artifacts_only"
+
+
+class ArtifactsNotServed(ApiError):
+    """The server was started with --no-serve-artifacts and carries no bytes."""
+
+    status, code = 503, "artifacts_not_served"
+
+
 class ProjectionBehind(ApiError):
     status, code = 503, "projection_behind"
 

@@ -13,6 +13,8 @@ def idle_s(app: web.Application) -> float:
     """Seconds since the last sign of use; looks at health and metrics are none."""
     counters = app[COUNTERS]
     now = time.monotonic()
-    if counters.open_streams or counters.in_flight_bytes or app[LEASE_BOOK].live_run_ids():
+    book = app.get(LEASE_BOOK)
+    live = book.live_run_ids() if book is not None else ()
+    if counters.open_streams or counters.in_flight_bytes or live:
         counters.last_activity = now
     return now - counters.last_activity

@@ -15,6 +15,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from ingest.artifact_probe import is_answering
+from ingest.blob_bodies import BLOB_TRANSFERS
 from ingest.components import COUNTERS, LEASE_BOOK, READ_SIDE
 from ingest.counters import ServerCounters
 from ingest.event_stores.statistics import (
@@ -28,11 +30,13 @@ from ingest.state import EVENT_STORE
 
 async def exposition(app: web.Application) -> tuple[bytes, str]:
     """(body, content type) of one scrape."""
-    head = (await app[EVENT_STORE].head()).next_position - 1
+    store = app.get(EVENT_STORE)
+    head = (await store.head()).next_position - 1 if store is not None else 0
+    artifacts_up = await is_answering(app)
     side = app.get(READ_SIDE)
     lags = {state.name: state.lag for state in await side.projections()} if side else {}
     registry = CollectorRegistry()
-    registry.register(_Snapshot(app, head=head, lags=lags))
+    registry.register(_Snapshot(app, head=head, lags=lags, artifacts_up=artifacts_up))
     ProcessCollector(registry=registry)
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
@@ -40,7 +44,10 @@ async def exposition(app: web.Application) -> tuple[bytes, str]:
 class _Snapshot:
     """A collector of what the counters say now."""
 
-    def __init__(self, app: web.Application, *, head: int, lags: Mapping[str, int]) -> None:
+    def __init__(
+        self, app: web.Application, *, head: int, lags: Mapping[str, int], artifacts_up: bool
+    ) -> None:
+        self._artifacts_up = artifacts_up
         self._app = app
         self._head = head
         self._lags = lags
@@ -48,6 +55,16 @@ class _Snapshot:
     def collect(self) -> Iterator[Metric]:
         counters = self._app[COUNTERS]
         yield from _of_counters(counters)
+        yield _gauge(
+            "tracker_artifact_store_up", "Whether the artifact store answered just now.",
+            int(self._artifacts_up),
+        )  # fmt: skip
+        yield _gauge(
+            "tracker_blob_transfers", "Blobs on their way now.",
+            self._app[BLOB_TRANSFERS].under_way,
+        )  # fmt: skip
+        if EVENT_STORE not in self._app:
+            return
         yield _gauge("tracker_log_position", "The last position of the event log.", self._head)
         lag = GaugeMetricFamily(
             "tracker_projection_lag_events", "Events not folded yet.", labels=["projection"]
@@ -83,6 +100,8 @@ def _of_counters(counters: ServerCounters) -> Iterator[Metric]:
         ("tracker_appended_records", "Records appended.", counters.records),
         ("tracker_appended_points", "Metric points appended.", counters.points),
         ("tracker_appended_bytes", "Payload bytes appended.", counters.bytes),
+        ("tracker_blob_bytes_in", "Bytes of blobs received.", counters.blob_bytes_in),
+        ("tracker_blob_bytes_out", "Bytes of blobs sent.", counters.blob_bytes_out),
     ):
         yield CounterMetricFamily(name, about, value=value)
     yield _gauge("tracker_in_flight_bytes", "Bodies held in memory now.", counters.in_flight_bytes)

@@ -89,6 +89,9 @@ async def running(
 @asynccontextmanager
 async def _serving_this_user(settings: Settings, url: str) -> AsyncIterator[None]:
     """Be the server that "local" means, unless another one is."""
+    if settings.artifacts_only:
+        yield  # it takes no runs, so it is nobody's local server
+        return
     from ingest.server_file import published
     from ingest.spool_host import hosting_spool
 

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     api_key: str | None = Field(None, repr=False)
     insecure: bool = False
     allowed_hosts: str = Field("", description="comma-separated Host headers to accept")
+    artifacts_only: bool = False
+    serve_artifacts: bool = True
     idle_exit_s: Annotated[float, Field(gt=0)] | None = None
 
     in_flight_bytes_max: Annotated[int, Field(ge=32 * 1024 * 1024)] = 64 * 1024 * 1024
@@ -60,6 +62,10 @@ class Settings(BaseSettings):
                 f"workspace {self.workspace!r}: letters, digits, - and _, at most 64, are allowed"
             )
         parse_destination(self.artifacts_uri)
+        if self.artifacts_only and not self.serve_artifacts:
+            raise ValueError(
+                "--artifacts-only and --no-serve-artifacts leave nothing to serve; give one"
+            )
         check_binding(self.host, has_key=self.api_key is not None, insecure=self.insecure)
         return self
 
@@ -74,6 +80,11 @@ class Settings(BaseSettings):
     @property
     def server_folder(self) -> Path:
         return self.home.expanduser().absolute() / "server"
+
+    @property
+    def opens_log(self) -> bool:
+        """A server for artifacts only has a log when it is told which."""
+        return not self.artifacts_only or self.backend_store_uri != ""
 
     @property
     def store_uri(self) -> str:

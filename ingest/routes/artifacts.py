@@ -141,7 +141,8 @@ async def _send_file(request: web.Request, view: ArtifactView) -> web.StreamResp
             f"the bytes of {view.path!r} are not kept here but at {view.uri}", uri=view.uri
         )
     store, digest = request.app[ARTIFACT_STORE], digest_of(view.digest)
-    if _flag(request, "redirect"):
+    is_served = request.app[BLOB_TRANSFERS].is_served
+    if _flag(request, "redirect") or (request.method == "GET" and not is_served):
         found = await store.download_url(digest)
         if found is not None:
             raise web.HTTPTemporaryRedirect(found.url)

@@ -52,6 +52,12 @@ async def put_blob(request: web.Request) -> web.Response:
     size = await present_size(store, digest)
     if size is not None:
         return _without_reading(_blob_answer(digest, size, PutOutcome.PRESENT))
+    if request.content_length == 0:  # nothing to carry, so any server takes it
+        return _blob_answer(
+            digest,
+            0,
+            await receive(store, digest, body_of(request, bytes_max=0, limit="content_length")),
+        )
     with request.app[BLOB_TRANSFERS].one():
         body = body_of(request, bytes_max=ARTIFACT_BYTES_MAX, limit="artifact_bytes_max")
         outcome = await receive(store, digest, body)
@@ -92,7 +98,10 @@ def _batch_answer(
 
 async def head_blob(request: web.Request) -> web.StreamResponse:
     digest = _digest(request)
-    response = _blob_response(200, digest, await _size(request, digest))
+    size = await present_size(request.app[ARTIFACT_STORE], digest)
+    if size is None:
+        raise blob_not_found(digest)
+    response = _blob_response(200, digest, size)
     await response.prepare(request)
     await response.write_eof()
     return response

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import version
+from typing import Literal
 
 from aiohttp import web
 
+from ingest.artifact_probe import is_answering
 from ingest.components import READ_SIDE
 from ingest.messages import json_answer
 from ingest.openapi import DOCUMENT
@@ -24,12 +26,21 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 when the log and the read stores answer, with how far each projection is."""
+    """200 when the log and the read stores answer, with how far each projection is.
+
+    A server that serves only artifacts is ready when their store is.
+    """
     head = 0
     projections: list[ProjectionAnswer] = []
+    artifacts: Literal["ready", "unavailable"]
+    artifacts = "ready" if await is_answering(request.app) else "unavailable"
+    store = request.app.get(EVENT_STORE)
+    if store is None:
+        answer = ReadyAnswer(status=artifacts, head=0, projections=[], artifacts=artifacts)
+        return json_answer(answer, status=200 if artifacts == "ready" else 503)
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
-            head = (await request.app[EVENT_STORE].head()).next_position - 1
+            head = (await store.head()).next_position - 1
             side = request.app.get(READ_SIDE)
             for state in await side.projections() if side else ():
                 projections.append(
@@ -41,9 +52,13 @@ async def ready(request: web.Request) -> web.Response:
                     )
                 )
     except (TrackerError, TimeoutError):
-        answer = ReadyAnswer(status="unavailable", head=head, projections=projections)
+        answer = ReadyAnswer(
+            status="unavailable", head=head, projections=projections, artifacts=artifacts
+        )
         return json_answer(answer, status=503)
-    return json_answer(ReadyAnswer(status="ready", head=head, projections=projections))
+    return json_answer(
+        ReadyAnswer(status="ready", head=head, projections=projections, artifacts=artifacts)
+    )
 
 
 async def metrics(request: web.Request) -> web.Response:

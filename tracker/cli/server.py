@@ -26,6 +26,15 @@ from tracker.cli.output import note
     "[default: server/artifacts under TRACKER_HOME]",
 )
 @option(
+    "--artifacts-only", env="TRACKER_ARTIFACTS_ONLY", is_flag=True,
+    help="Serve blobs and, with --backend-store-uri, artifacts; nothing else.",
+)  # fmt: skip
+@option(
+    "--serve-artifacts/--no-serve-artifacts", env="TRACKER_SERVE_ARTIFACTS", default=True,
+    show_default=True,
+    help="Whether files go through this server; else clients go to the store themselves.",
+)  # fmt: skip
+@option(
     "--host", env="TRACKER_HOST", default="127.0.0.1", show_default=True,
     help="The address to listen on.",
 )  # fmt: skip
