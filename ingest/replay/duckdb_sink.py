@@ -110,7 +110,9 @@ class DuckdbSink:
     def _points_by_run(self) -> dict[str, Count]:
         counts: dict[str, Count] = {}
         relation: Any = self._connection.sql("SELECT run_id, key, step, time, value FROM metrics")
-        for batch in relation.fetch_arrow_reader(_ROWS_A_READ):
+        # Versions before 1.5 call it by another name.
+        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        for batch in read(_ROWS_A_READ):
             count_points(pa.Table.from_batches([batch]), counts)
         return counts
 
