@@ -188,7 +188,8 @@ class Session:
         writers = self._writers(to_flush)
         for writer in writers:
             writer.flush_to_disk()
-        return delivery.wait_until_acked(writers, timeout_s=max(0.0, deadline - time.monotonic()))
+        left_s = 0.0 if is_offline else max(0.0, deadline - time.monotonic())
+        return delivery.wait_until_acked(writers, timeout_s=left_s)
 
     def record_workspace_fact(
         self, kind: EventType, data: Mapping[str, Any], *, uri: str | None = None

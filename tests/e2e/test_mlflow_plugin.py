@@ -18,6 +18,7 @@ from tests.support.mlflow_programs import NEWEST, OLDER, ROOT, program, run_prog
 from tests.support.processes import ServerProcess, environment, running_server
 
 TRAINING = "plugin_training.py"
+MODELS = "plugin_models.py"
 STEPS = 40
 
 
@@ -154,3 +155,29 @@ def test_the_example_ends_with_a_complete_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "still training" in done.stdout
     assert "is FINISHED: 50 of 50 epochs" in done.stdout
+
+
+def test_files_and_models_are_logged_and_loaded_by_mlflow(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        run_id, told = run_program(NEWEST, MODELS, tmp_path, "online", uri=server.uri)
+        assert told["model"] == ["clf", "LoggedModelStatus.READY"] or told["model"][1] == "READY"
+        assert told["listed"] == ["d.json", "folder", "notes"]
+        assert (told["text"], told["size"], told["same"]) == ("hello", 256 * 8000, True)
+        assert told["auto"] == "0.5"
+        assert server.get(f"/api/v1/runs/{run_id}")["status"] == "FINISHED"
+
+
+def test_models_logged_without_a_server_arrive_with_their_files(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    more = {"TRACKER_EXIT_WAIT_S": "0.2"}
+    run_id, told = run_program(NEWEST, MODELS, tmp_path, "offline", uri=server.uri, **more)
+    assert told["outputs"] == [told["model_id"]]
+    server.start()
+    try:
+        sync(tmp_path, server)
+        listed = server.get(f"/api/v1/models/{told['model_id']}/artifacts")["artifacts"]
+        assert "MLmodel" in [entry["path"] for entry in listed]
+        files = server.get(f"/api/v1/runs/{run_id}/artifacts")["artifacts"]
+        assert [entry["path"] for entry in files] == ["d.json", "folder", "notes"]
+    finally:
+        server.stop()

@@ -11,8 +11,11 @@ about one file: its bytes are not those of its digest, or they are gone.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +35,7 @@ PART_TIMEOUT_S: Final = 900.0
 # What is sent before the records that name it are; so small files never wait for large ones.
 ROUND_BYTES_MAX: Final = 64 * 1024 * 1024
 _TRIES: Final = 3
+_UPLOAD_ID: Final = re.compile(r"[A-Za-z0-9_.~-]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,17 @@ def round_of(chunk: Chunk, writer_folder: Path) -> Round:
 class Uploader:
     """Uploads through one transmitter, and counts what was taken."""
 
-    def __init__(self, transmitter: Transmitter, counts: DeliveryCounts, *, workspace: str) -> None:
+    def __init__(
+        self,
+        transmitter: Transmitter,
+        counts: DeliveryCounts,
+        writer_folder: Path,
+        *,
+        workspace: str,
+    ) -> None:
         self._transmitter = transmitter
         self._counts = counts
+        self._begun = BegunUploads(writer_folder, transmitter.uri)
         self._workspace = workspace
 
     async def upload(self, blobs: Sequence[NamedBlob]) -> None:
@@ -128,17 +140,33 @@ class Uploader:
             await self._expect_present(blob)
             return
         for _ in range(_TRIES):
-            plan = await self._ask(
-                "POST",
-                f"/api/v1/blobs/{blob.digest}/uploads",
-                json_body={"size": blob.size},
-            )
-            if plan["is_stored"]:
-                return
-            await self._send_parts(blob, plan)
-            if await self._complete(blob, plan["upload_id"]):
-                return
+            plan = await self._plan(blob)
+            if not plan["is_stored"]:
+                await self._send_parts(blob, plan)
+                if not await self._complete(blob, plan["upload_id"]):
+                    continue
+            self._begun.forget(blob.digest)
+            return
         raise Unreachable(f"the upload of {blob.digest} does not come to an end; trying again")
+
+    async def _plan(self, blob: NamedBlob) -> dict[str, Any]:
+        """The upload that was begun earlier, with what is missing; else a new one."""
+        uploads = f"/api/v1/blobs/{blob.digest}/uploads"
+        upload_id = self._begun.find(blob.digest)
+        if upload_id is not None:
+            status, answer, retry_after_s = await self._transmitter.ask(
+                "GET", f"{uploads}/{upload_id}", workspace=self._workspace
+            )
+            if status == 200 and isinstance(answer, dict):
+                return answer
+            if status != 404:
+                raise _unreachable(status, answer, retry_after_s)
+        plan = await self._ask("POST", uploads, json_body={"size": blob.size})
+        if not isinstance(plan, dict):
+            raise Unreachable("the server's answer to an upload cannot be read")
+        if plan["upload_id"] is not None:
+            self._begun.remember(blob.digest, plan["upload_id"])
+        return plan
 
     async def _send_parts(self, blob: NamedBlob, plan: dict[str, Any]) -> None:
         present = set(plan["present"])
@@ -223,6 +251,35 @@ class Uploader:
         if _code_of(answer) == "digest_mismatch":
             raise LostBlob(f"{path} was refused: the staged bytes are not those logged")
         raise _unreachable(status, answer, retry_after_s)
+
+
+class BegunUploads:
+    """Which uploads were begun at a server, kept in the writer's folder, so that whoever ships
+    next goes on with them:  uploads/<sha256>-<server>, holding the upload's id."""
+
+    def __init__(self, writer_folder: Path, uri: str) -> None:
+        self._folder = writer_folder / "uploads"
+        self._server = hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+    def find(self, digest: str) -> str | None:
+        try:
+            found = self._path(digest).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+        return found if _UPLOAD_ID.fullmatch(found) else None
+
+    def remember(self, digest: str, upload_id: str) -> None:
+        """A folder that cannot be written to costs sending parts again, nothing else."""
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._path(digest).write_text(upload_id, encoding="ascii")
+
+    def forget(self, digest: str) -> None:
+        with suppress(OSError):
+            self._path(digest).unlink()
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / f"{digest}-{self._server}"
 
 
 def _batches(blobs: Sequence[NamedBlob]) -> list[list[NamedBlob]]:

@@ -92,7 +92,7 @@ class Delivery:
         self._acked_at = 0.0
         self.state = DeliveryState(meta.writer_id, meta.run_id, transmitter.uri)
         self._uploads = (
-            Uploader(transmitter, self.state.counts, workspace=meta.workspace)
+            Uploader(transmitter, self.state.counts, folder.path, workspace=meta.workspace)
             if meta.kind == KIND_ARTIFACTS
             else None
         )

@@ -13,6 +13,7 @@ Nothing here retries; the delivery does.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from tracker.events.wire import BATCH_CONTENT_TYPE
 REQUEST_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 5.0
 RETRY_AFTER_MAX_S: Final = 300.0
+_WHOLE_BYTES_MAX: Final = 1024 * 1024
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
 _ABOUT_ACCESS: Final = frozenset({401, 403, 404, 405})
@@ -135,7 +137,7 @@ class Transmitter:
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with self._session.put(
-                url, data=data, timeout=timeout, allow_redirects=False
+                url, data=_body(data), timeout=timeout, allow_redirects=False
             ) as response:
                 return response.status in (200, 201, 204)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
@@ -160,7 +162,7 @@ class Transmitter:
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with self._session.request(
-                method, self.uri + path, data=data, headers=headers, timeout=timeout,
+                method, self.uri + path, data=_body(data), headers=headers, timeout=timeout,
                 allow_redirects=False,
             ) as response:  # fmt: skip
                 text = await _read(response)
@@ -171,6 +173,11 @@ class Transmitter:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: an address that is none, a reply whose headers do not parse.
             raise Unreachable(f"{self.uri}: {str(error) or type(error).__name__}") from None
+
+
+def _body(data: bytes | None) -> bytes | io.BytesIO | None:
+    """Parts of files are handed on piece by piece, so that the loop goes on meanwhile."""
+    return io.BytesIO(data) if data is not None and len(data) > _WHOLE_BYTES_MAX else data
 
 
 def _refusal(status: int, answer: Any, retry_after_s: float | None) -> TrackerError:

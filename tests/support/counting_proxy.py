@@ -1,0 +1,90 @@
+"""An HTTP proxy on loopback that counts the parts of uploads that were stored."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from aiohttp import web
+
+from tests.support.processes import free_port
+
+
+class CountingProxy:
+    """`part_delay_s`: how long each part is held back before it is passed on."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        self.port = free_port()
+        self.parts_stored = 0
+        self.part_delay_s = 0.0
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def wait_for_parts(self, count: int, *, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self.parts_stored < count:
+            assert time.monotonic() < deadline, f"only {self.parts_stored} parts came through"
+            time.sleep(0.01)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        is_part = request.method == "PUT" and "/parts/" in request.path
+        if is_part:
+            await asyncio.sleep(self.part_delay_s)
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower() not in ("host", "content-length", "transfer-encoding")
+        }
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.request(
+                    request.method,
+                    self.upstream + request.path_qs,
+                    data=io.BytesIO(body),
+                    headers=headers,
+                ) as answer,
+            ):
+                content = await answer.read()
+                if is_part and answer.status == 200:
+                    self.parts_stored += 1
+                return web.Response(
+                    body=content, status=answer.status, content_type=answer.content_type
+                )
+        except aiohttp.ClientError:
+            return web.Response(status=502, text="nobody there")
+
+
+@contextmanager
+def counting_proxy(upstream: str) -> Iterator[CountingProxy]:
+    proxy = CountingProxy(upstream)
+    started, stopped = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{path:.*}", proxy.handle)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", proxy.port).start()
+        started.set()
+        while not stopped.is_set():
+            await asyncio.sleep(0.02)
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    started.wait(10)
+    try:
+        yield proxy
+    finally:
+        stopped.set()
+        thread.join(10)
