@@ -48,7 +48,8 @@ def shoot(uri: str, folder: Path) -> None:
         "charts": f"{chosen}&view=charts&smooth=0.6",
         "compare": f"{chosen}&view=compare",
         "parallel": f"/?exp={experiment}&view=parallel&q=children%20%3D%200",
-        "run": f"/runs/{trained[0]}",
+        # Not its overview: that names the machine the pictures are made on.
+        "run": f"/runs/{trained[0]}?tab=charts&metric=train",
         "history": f"/runs/{trained[0]}?tab=events&at={runs[0]['last_position'] - 60}",
     }
     with running_browser() as browser:
@@ -58,6 +59,8 @@ def shoot(uri: str, folder: Path) -> None:
                 browser, uri, width=1280, height=800, color_scheme=theme, device_scale_factor=1
             ) as look:
                 for name, path in views.items():
+                    if theme == "dark" and name not in ("runs", "charts"):
+                        continue
                     look.open(path)
                     look.page.wait_for_load_state("load")
                     look.page.wait_for_timeout(1500)

@@ -465,7 +465,9 @@ function ValueCell({ run, column, names }: { run: Run; column: Column; names: Ma
       ) : null;
     default: {
       const text = cellText(run, column.id);
-      if (text === undefined) return <span class="faint">–</span>;
+      if (text === undefined) {
+        return <span class={`faint${isNumeric(column.id) ? " numeric" : ""}`}>–</span>;
+      }
       return (
         <span class={isNumeric(column.id) ? "numeric" : "ellipsis"} title={text.slice(0, 500)}>
           {text.slice(0, 300)}
