@@ -16,12 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 from aiohttp import web
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, CDPSession, Page
 
 from benchmarks.bench_search import _NoLeases, _OneStore, fill
 from benchmarks.machine import describe_machine
@@ -141,14 +142,36 @@ def first_table(browser: Browser, url: str) -> list[float]:
     return times
 
 
-def scrolling(page: Page, url: str) -> tuple[float, float, float]:
-    """(frames a second, longest frame in ms, rows passed)."""
+@dataclass(frozen=True)
+class Scrolled:
+    rate: float  # frames a second
+    longest_ms: float
+    rows: float
+    cpu_ms: float  # of the page's thread, per frame: what it costs when nothing else runs
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rate:6.1f} frames/s, longest {self.longest_ms:.0f} ms, {self.rows:.0f} rows; "
+            f"{self.cpu_ms:.1f} ms of CPU a frame"
+        )
+
+
+def scrolling(page: Page, url: str) -> Scrolled:
     page.goto(url)
     page.locator(".grid-row .cell .numeric").first.wait_for()
     page.wait_for_timeout(500)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = cpu_s(session)
     told: dict[str, Any] = page.evaluate(SCROLL, SCROLL_S)
     frames = told["frames"]
-    return len(frames) / (sum(frames) / 1000), max(frames), told["top"] / 32
+    cpu_ms = (cpu_s(session) - before) * 1000 / len(frames)
+    return Scrolled(len(frames) / (sum(frames) / 1000), max(frames), told["top"] / 32, cpu_ms)
+
+
+def cpu_s(session: CDPSession) -> float:
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return next(float(one["value"]) for one in metrics if one["name"] == "TaskDuration")
 
 
 def drawing(page: Page, url: str, run_ids: list[str]) -> list[float]:
@@ -162,10 +185,6 @@ def drawing(page: Page, url: str, run_ids: list[str]) -> list[float]:
     return times
 
 
-def spoken(rate: float, longest: float, passed: float) -> str:
-    return f"{rate:6.1f} frames/s, longest {longest:.0f} ms, {passed:.0f} rows"
-
-
 def measure(browser: Browser, url: str) -> None:
     times = first_table(browser, url)
     print(
@@ -174,13 +193,12 @@ def measure(browser: Browser, url: str) -> None:
     by = first_table(browser, f"{url}/?order=-metrics.m0&q=metrics.m1%20%3C%200.5")
     print(f"the same, filtered and sorted  {statistics.median(by):6.0f} ms")
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    rate, longest, passed = scrolling(page, url)
-    print(f"scrolling the table            {spoken(rate, longest, passed)}")
+    print(f"scrolling the table            {scrolling(page, url)}")
     wide = ",".join(
         f"params.p{i % 19}~9{i % 10},metrics.m{i % 10}|max~8{i % 10}" for i in range(20)
     )
-    rate, longest, passed = scrolling(page, f"{url}/?cols=!name,{wide}")
-    print(f"scrolling 40 columns           {spoken(rate, longest, passed)}")
+    many = scrolling(page, f"{url}/?cols=!name,{wide}")
+    print(f"scrolling 40 columns           {many}")
     answer = page.request.post(
         f"{url}/api/v1/runs/search", data={"max_results": SERIES, "columns": []}
     ).json()
