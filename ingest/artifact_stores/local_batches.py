@@ -75,14 +75,22 @@ def _publish(
     if not written:
         return
     _sync(written.values(), incoming)
-    folders = set()
+    folders: set[Path] = set()
     for digest, temporary in written.items():
         path = path_of(digest)
         if path.parent not in folders:
-            make_folder(path.parent)
-            folders.add(path.parent)
+            _make_folder(path.parent, folders)
         temporary.rename(path)
     _sync(folders, incoming)
+
+
+def _make_folder(folder: Path, to_sync: set[Path]) -> None:
+    """The folder of a blob; what holds new names is synced with all the rest."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        to_sync.add(folder.parent)
+    to_sync.add(folder)
 
 
 def _sync(paths: Iterable[Path], folder: Path) -> None:
