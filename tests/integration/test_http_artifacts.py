@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
+import os
 import random
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -483,6 +485,28 @@ async def test_a_bucket_that_refuses_makes_a_clear_answer(
     assert (got.status, got.code) == (status, code)
     assert await setup.listed() == ["there"]
     assert (await setup.put("a", b"abc")).status == 200
+
+
+@LOCAL
+async def test_a_full_disk_refuses_a_file_and_leaves_the_tree_as_it_was(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    await setup.put("a", b"first")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        answers = [
+            await setup.put("a", DATA),
+            await setup.ask("PUT", f"/a?sha256={sha256_of(DATA)}", data=io.BytesIO(DATA)),
+            await setup.put("b", b"small"),
+        ]
+
+    assert {(answer.status, answer.code) for answer in answers} == {(507, "store_full")}
+    assert await setup.listed() == ["a"]
+    assert (await setup.ask("GET", "/a")).body == b"first"
+    assert (await setup.put("a", DATA)).status == 200
 
 
 @LOCAL
