@@ -172,6 +172,48 @@ def check_payload(payload: bytes, *, n: int) -> int:
     return _columns_of(frames, n=n, is_trusted=False).points
 
 
+def decode_without_metrics(payload: bytes, *, n: int) -> Columns:
+    """Events and dropped ranges of a payload from the log, and one record of its metrics.
+
+    The record, of the first frame's first metric, tells that there were any and when; what
+    costs the time, the columns, stays packed. For who folds runs and leaves series alone.
+    """
+    frames = _unpack(decompress(payload, bytes_max=limits.BATCH_UNPACKED_BYTES_MAX))
+    metrics: list[MetricFrame] = []
+    events: list[OffsetEvent] = []
+    dropped: list[DroppedRange] = []
+    for frame in frames:
+        if frame[0] == wire.EVENTS_FRAME:
+            events.extend(_decode_events(frame, is_trusted=True))
+        elif frame[0] == wire.DROPPED_FRAME:
+            dropped.append(_decode_dropped(frame))
+        elif not metrics:
+            metrics.append(_first_record(frame))
+    events.sort(key=_offset_of)
+    return Columns(n, tuple(metrics), tuple(events), tuple(dropped))
+
+
+def _first_record(frame: list[Any]) -> MetricFrame:
+    _, n, offsets, keys, steps, times, values = frame
+    codec, data = values[0]
+    width = {wire.CONSTANT: 8, wire.FLOAT32: 4, wire.FLOAT64: 8}[codec]
+    raw = data if codec == wire.CONSTANT else bytes(data[i * n] for i in range(width))
+    value = np.frombuffer(raw, _FLOAT32 if codec == wire.FLOAT32 else _FLOAT64)
+    return MetricFrame(
+        offsets=_first_int(offsets, n),
+        keys=(keys[0],),
+        steps=_first_int(steps, n),
+        times_us=_first_int(times, n),
+        values=(value.astype(np.float64),),
+    )
+
+
+def _first_int(column: list[Any], n: int) -> Int64s:
+    if column[0] == wire.DELTAS:
+        return np.frombuffer(bytes(column[1][i * n] for i in range(8)), _INT64)
+    return np.array([column[1]], np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class PackedFrame:
     """A metric frame whose value columns stay packed: for who wants one metric of many."""

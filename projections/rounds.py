@@ -31,12 +31,17 @@ def nothing_of(batch: StoredBatch) -> DecodedBatch:
 
 def decoded(batch: StoredBatch) -> DecodedBatch:
     """Check the payload's digest and decode it. Raises CorruptPayload."""
+    check_digest(batch)
+    return batch, decode_payload(batch.payload, n=batch.n, is_trusted=True)
+
+
+def check_digest(batch: StoredBatch) -> None:
+    """Raises DigestMismatch unless the payload is what was recorded."""
     if hashlib.sha256(batch.payload).digest() != batch.payload_sha256:
         raise DigestMismatch(
             f"the payload at positions {batch.first_position} to {batch.last_position} "
             "is not what was recorded"
         )
-    return batch, decode_payload(batch.payload, n=batch.n, is_trusted=True)
 
 
 def groups_of(batches: Iterable[DecodedBatch]) -> Iterator[list[DecodedBatch]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from projections.columns import Columns
+from projections.columns import decode_without_metrics
 from projections.log import EventLogReader, StoredBatch
 from projections.projection import DecodedBatch
-from projections.rounds import groups_until
+from projections.rounds import ROUND_BATCHES_MAX, ROUND_BYTES_MAX, check_digest, groups_of
 from projections.runs_store import RunsProjection
 from projections.sqlite import open_for_reading
 from tracker.events.errors import TrackerError
@@ -99,32 +100,26 @@ async def _runs_of(
 
 
 async def fold_without_metrics(log: EventLogReader, path: Path, *, until: int | None) -> None:
-    """Fold runs, params, tags, artifacts and experiments into a file, goes on where it ended.
+    """Fold runs, params, tags, artifacts and experiments into a file; goes on where it ended.
 
-    Of each metric frame only the first record is folded, so that a run that has nothing but
-    metrics exists; the summaries of metrics in the file mean nothing.
+    Of each batch's metrics one record is folded, so that a run that has nothing else exists;
+    the summaries of metrics in the file mean nothing. Raises CorruptPayload.
     """
     projection = RunsProjection(path)
     try:
-        async for group in groups_until(log, after=await projection.position(), until=until):
-            kept = [item for item in group if until is None or item[0].last_position <= until]
-            if kept:
-                await projection.apply(list(map(_without_metrics, kept)))
+        after = await projection.position()
+        while batches := await log.read(
+            after=after, batches_max=ROUND_BATCHES_MAX, bytes_max=ROUND_BYTES_MAX, until=until
+        ):
+            whole = [batch for batch in batches if until is None or batch.last_position <= until]
+            for group in groups_of(map(_without_metrics, whole)):
+                await projection.apply(group)
+                await asyncio.sleep(0)
+            after = batches[-1].last_position
     finally:
         await projection.aclose()
 
 
-def _without_metrics(item: DecodedBatch) -> DecodedBatch:
-    batch, columns = item
-    frames = tuple(
-        replace(
-            frame,
-            offsets=frame.offsets[:1],
-            keys=frame.keys[:1],
-            steps=frame.steps[:1],
-            times_us=frame.times_us[:1],
-            values=tuple(column[:1] for column in frame.values[:1]),
-        )
-        for frame in columns.metrics[:1]
-    )
-    return batch, Columns(columns.n, frames, columns.events, columns.dropped)
+def _without_metrics(batch: StoredBatch) -> DecodedBatch:
+    check_digest(batch)
+    return batch, decode_without_metrics(batch.payload, n=batch.n)

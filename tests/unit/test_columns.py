@@ -11,7 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from projections.columns import Columns, check_payload, decode_payload
+from projections.columns import (
+    Columns,
+    check_payload,
+    decode_payload,
+    decode_without_metrics,
+)
 from tracker.events import limits, wire
 from tracker.events.compression import compress
 from tracker.events.errors import CorruptPayload, InvalidEvent, PayloadTooLarge
@@ -232,3 +237,27 @@ def test_points_are_limited_before_they_are_unpacked() -> None:
     for decode in (decode_payload, check_payload):
         with pytest.raises(PayloadTooLarge, match="batch_points_max"):
             decode(payload, n=n)
+
+
+@given(batch=st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats()), min_size=1))
+def test_what_is_decoded_without_metrics_has_the_first_record_and_all_events(
+    batch: list[tuple[int, float]],
+) -> None:
+    frame = wire.metrics_frame(
+        offsets=range(1, len(batch) + 1),
+        keys=["a"],
+        steps=array("q", [step for step, _ in batch]),
+        times=array("q", [7] * len(batch)),
+        values=[array("d", [value for _, value in batch])],
+    )
+    event = Event("tags.set", 1, {"tags": {"a": "b"}})
+    payload = wire.encode_payload([frame, wire.events_frame(offsets=[0], events=[event])])
+    n = len(batch) + 1
+
+    light, whole = decode_without_metrics(payload, n=n), decode_payload(payload, n=n)
+
+    assert light.events == whole.events
+    (first,), (all_of_it,) = light.metrics, whole.metrics
+    for name in ("offsets", "steps", "times_us"):
+        assert getattr(first, name).tolist() == getattr(all_of_it, name)[:1].tolist()
+    assert first.values[0].tobytes() == all_of_it.values[0][:1].tobytes()
