@@ -31,7 +31,8 @@ def encode_blob_batch(blobs: Iterable[tuple[str, bytes]]) -> bytes:
 
 def decode_blob_batch(body: bytes) -> Sequence[tuple[str, memoryview]]:
     """(sha256 in hex, bytes) of every blob. Raises CorruptPayload and PayloadTooLarge."""
-    view, at, blobs = memoryview(body), 0, []
+    view, at = memoryview(body), 0
+    blobs: list[tuple[str, memoryview]] = []
     while at < len(view):
         if len(view) - at < HEAD_BYTES:
             raise CorruptPayload(f"the body ends inside a blob's head, at byte {len(view)}")
