@@ -7,10 +7,10 @@ compared by code point, which is the order of their bytes in UTF-8.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from projections.connection import Connection
 from projections.projection import ProjectionStoreFailed
 from projections.read_models import ArtifactListing, ArtifactView, Page
 from projections.search.errors import InvalidQuery
@@ -24,7 +24,7 @@ PAGE_ARTIFACTS_MAX: Final = 10_000
 _BEYOND_ALL: Final = "\U0010ffff" * (ARTIFACT_PATH_CHARACTERS_MAX + 1)
 
 
-def list_artifacts(connection: sqlite3.Connection, listing: ArtifactListing) -> Page[ArtifactView]:
+def list_artifacts(connection: Connection, listing: ArtifactListing) -> Page[ArtifactView]:
     """Raises InvalidQuery for a page size or token that cannot be."""
     if not 1 <= listing.max_results <= PAGE_ARTIFACTS_MAX:
         raise InvalidQuery(
@@ -51,27 +51,25 @@ def list_artifacts(connection: sqlite3.Connection, listing: ArtifactListing) -> 
     return Page(views, token, _position(connection))
 
 
-def get_artifact(connection: sqlite3.Connection, owner: str, path: str) -> ArtifactView | None:
+def get_artifact(connection: Connection, owner: str, path: str) -> ArtifactView | None:
     row = connection.execute(SQL["artifact"], {"owner": owner, "path": path}).fetchone()
     return None if row is None else _file(row)
 
 
-def get_artifact_folder(
-    connection: sqlite3.Connection, owner: str, path: str
-) -> ArtifactView | None:
+def get_artifact_folder(connection: Connection, owner: str, path: str) -> ArtifactView | None:
     row = connection.execute(SQL["folder"], {"owner": owner, "path": path}).fetchone()
     return None if row is None else _folder(row)
 
 
 def every_artifact(
-    connection: sqlite3.Connection, after: tuple[str, str], max_results: int
+    connection: Connection, after: tuple[str, str], max_results: int
 ) -> list[tuple[str, ArtifactView]]:
     asked = {"owner": after[0], "path": after[1], "limit": max_results}
     rows = connection.execute(SQL["every_file"], asked)
     return [(owner, _file(row)) for owner, *row in rows]
 
 
-def referred_digests(connection: sqlite3.Connection, digests: Sequence[str]) -> frozenset[str]:
+def referred_digests(connection: Connection, digests: Sequence[str]) -> frozenset[str]:
     """Raises ProjectionStoreFailed when not everything is folded."""
     if connection.execute(SQL["unfolded"]).fetchone() is not None:
         raise ProjectionStoreFailed(
@@ -82,7 +80,7 @@ def referred_digests(connection: sqlite3.Connection, digests: Sequence[str]) -> 
     return frozenset(digest for (digest,) in rows)
 
 
-def _below(connection: sqlite3.Connection, asked: dict[str, Any]) -> list[ArtifactView]:
+def _below(connection: Connection, asked: dict[str, Any]) -> list[ArtifactView]:
     folder = asked["folder"]
     # '0' follows '/': everything between the two begins with the folder and a slash.
     first, end = (f"{folder}/", f"{folder}0") if folder else ("", _BEYOND_ALL)
@@ -90,7 +88,7 @@ def _below(connection: sqlite3.Connection, asked: dict[str, Any]) -> list[Artifa
     return [_file(row) for row in connection.execute(SQL["files_below"], bounds)]
 
 
-def _inside(connection: sqlite3.Connection, asked: dict[str, Any]) -> list[ArtifactView]:
+def _inside(connection: Connection, asked: dict[str, Any]) -> list[ArtifactView]:
     files = [_file(row) for row in connection.execute(SQL["files_in"], asked)]
     folders = [_folder(row) for row in connection.execute(SQL["folders_in"], asked)]
     # Nothing keeps two writers from making a file and a folder of one name.
@@ -126,5 +124,5 @@ def _folder(row: Sequence[Any]) -> ArtifactView:
     return ArtifactView(path=path, is_folder=True, size=size, files=files)
 
 
-def _position(connection: sqlite3.Connection) -> int:
+def _position(connection: Connection) -> int:
     return int(connection.execute(SQL["position"]).fetchone()[0] or 0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from projections.connection import Connection
 from projections.read_models import Filter, Order, ViewType
 from projections.runs_search import check_page_size
 from projections.search.compile_sqlite import compile_filter
+from projections.search.dialect import SQLITE, Dialect
 from projections.search.entities_sqlite import ExperimentEntity
 from projections.search.fields import EXPERIMENTS
 from projections.search.order_sqlite import after, order_list, order_of, select_list
@@ -31,7 +32,7 @@ class FoundExperiments:
 
 
 def find_experiments(
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     filter: Filter,
     order_by: Order,
@@ -39,6 +40,7 @@ def find_experiments(
     max_results: int,
     page_token: str | None,
     now_us: int,
+    dialect: Dialect = SQLITE,
 ) -> FoundExperiments:
     """The experiments of one page, in order. Raises InvalidQuery."""
     expression = parse_filter(filter, EXPERIMENTS)
@@ -47,10 +49,10 @@ def find_experiments(
     name = fingerprint("experiments", filter, list(order_by), view)
     cursor = None
     if page_token:
-        width = len(order_of(terms, ExperimentEntity(now_us)).columns)
+        width = len(order_of(terms, ExperimentEntity(now_us, dialect)).columns)
         cursor = decode_token(page_token, name, columns=width)
         now_us = cursor.now_us
-    entity = ExperimentEntity(now_us)
+    entity = ExperimentEntity(now_us, dialect)
     order = order_of(terms, entity)
     conditions = [_LIFECYCLES[view], compile_filter(expression, entity, EXPERIMENTS)]
     if cursor is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from typing import Final
 
+from projections.connection import Connection
 from projections.read_models import KeyKind, KeySearch
+from projections.search.access_sqlite import is_in_experiments
+from projections.search.dialect import SQLITE, Dialect
 from projections.search.sql_text import Sql
 
 # Keys of an experiment are those of so many of its latest runs.
@@ -19,15 +20,17 @@ _TABLES: Final = {
 }
 
 
-def find_keys(connection: sqlite3.Connection, search: KeySearch) -> tuple[list[str], bool]:
+def find_keys(
+    connection: Connection, search: KeySearch, dialect: Dialect = SQLITE
+) -> tuple[list[str], bool]:
     """(keys in order, whether there may be more)."""
     begins = _begins_with(search.prefix)
     if search.experiment_ids:
-        return _of_experiments(connection, search, begins)
+        return _of_experiments(connection, search, begins, dialect)
     table, index, present = _TABLES[search.kind]
     rows = connection.execute(
         f"SELECT k.key FROM key k WHERE {begins.text} AND EXISTS "
-        f"(SELECT 1 FROM {table} v INDEXED BY {index} WHERE v.key_id = k.key_id{present}) "
+        f"(SELECT 1 FROM {table} v{dialect.by_index(index)} WHERE v.key_id = k.key_id{present}) "
         "ORDER BY k.key LIMIT ?",
         (*begins.params, search.max_results + 1),
     ).fetchall()
@@ -35,20 +38,21 @@ def find_keys(connection: sqlite3.Connection, search: KeySearch) -> tuple[list[s
 
 
 def _of_experiments(
-    connection: sqlite3.Connection, search: KeySearch, begins: Sql
+    connection: Connection, search: KeySearch, begins: Sql, dialect: Dialect
 ) -> tuple[list[str], bool]:
     table, _, present = _TABLES[search.kind]
+    inside = is_in_experiments(search.experiment_ids, dialect)
     runs = connection.execute(
-        "SELECT r.run_no FROM run r WHERE r.experiment_id IN (SELECT value FROM json_each(?)) "
-        "ORDER BY r.start_us DESC LIMIT ?",
-        (json.dumps(list(search.experiment_ids)), LATEST_RUNS_MAX + 1),
+        f"SELECT r.run_no FROM run r WHERE {inside.text} ORDER BY r.start_us DESC LIMIT ?",
+        (*inside.params, LATEST_RUNS_MAX + 1),
     ).fetchall()
     run_nos = [run_no for (run_no,) in runs[:LATEST_RUNS_MAX]]
+    of_runs, join = dialect.numbers_table(run_nos, "j"), dialect.ordered_join
     rows = connection.execute(
-        f"SELECT DISTINCT k.key FROM json_each(?) j CROSS JOIN {table} v ON v.run_no = j.value "
-        f"CROSS JOIN key k ON k.key_id = v.key_id WHERE {begins.text}{present} "
+        f"SELECT DISTINCT k.key FROM {of_runs.text}{join}{table} v ON v.run_no = j.value"
+        f"{join}key k ON k.key_id = v.key_id WHERE {begins.text}{present} "
         "ORDER BY k.key LIMIT ?",
-        (json.dumps(run_nos), *begins.params, search.max_results + 1),
+        (*of_runs.params, *begins.params, search.max_results + 1),
     ).fetchall()
     return _cut(rows, search.max_results, is_reduced=len(runs) > LATEST_RUNS_MAX)
 

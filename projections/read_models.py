@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from projections.columns import Float64s, Int64s
+from projections.models_queries import ModelView
 from projections.search import ast
 
 T = TypeVar("T")
@@ -84,6 +85,13 @@ class InputView:
     tags: Mapping[str, str]
 
 
+class ModelLink(NamedTuple):
+    """A logged model that a run read or made. `step`: when it was made; 0 for inputs."""
+
+    model_id: str
+    step: int
+
+
 @dataclass(frozen=True, slots=True)
 class ArtifactView:
     """A file or a folder of a tree.
@@ -138,6 +146,8 @@ class RunView:
     metrics: Mapping[str, MetricSummary]
     conflicts: Sequence[ParamConflict] = ()
     inputs: Sequence[InputView] = ()
+    model_inputs: Sequence[ModelLink] = ()
+    model_outputs: Sequence[ModelLink] = ()
     writers: Sequence[WriterView] = ()  # filled by get_run, not by searches
     # Filled by get_run: who ends the run by dying, and the clock that decides between facts
     # (the greatest of the run's; a decision about it takes a later one).
@@ -238,6 +248,14 @@ class RunsReadStore(Protocol):
 
     async def keys(self, search: KeySearch) -> KeyPage:
         """The keys that runs have, in order of key; for completion."""
+        ...
+
+    async def get_model(self, model_id: str) -> ModelView | None:
+        """The logged model, deleted or not; None until it was created."""
+        ...
+
+    async def models_of(self, experiment_ids: Sequence[str]) -> Sequence[ModelView]:
+        """The logged models of these experiments that are not deleted, latest first."""
         ...
 
     async def list_artifacts(self, listing: ArtifactListing) -> Page[ArtifactView]:

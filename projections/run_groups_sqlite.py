@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 
+from projections.connection import Connection
 from projections.run_groups import (
     GROUP_ATTRIBUTES,
     GroupSearch,
@@ -14,6 +13,7 @@ from projections.run_groups import (
     RunGroup,
 )
 from projections.runs_search import matching_runs
+from projections.search.dialect import SQLITE, Dialect
 from projections.search.errors import InvalidQuery
 from projections.search.sql_text import Sql
 
@@ -23,24 +23,26 @@ _Key = tuple[str | None, ...]
 
 
 def find_groups(
-    connection: sqlite3.Connection, asked: GroupSearch
+    connection: Connection, asked: GroupSearch, dialect: Dialect = SQLITE
 ) -> tuple[list[RunGroup], int, bool]:
     """(groups, runs that match, whether there are more groups). Raises InvalidQuery."""
-    found = Sql("WITH found (run_no) AS MATERIALIZED (") + matching_runs(connection, asked.search)
-    found += Sql(") ")
+    matching = matching_runs(connection, asked.search, dialect)
+    found = Sql("WITH found (run_no) AS MATERIALIZED (") + matching + Sql(") ")
     counting = found + Sql("SELECT count(*) FROM found")
     runs = int(connection.execute(counting.text, counting.params).fetchone()[0])
     if not asked.fields and not asked.metrics:
         return [RunGroup((), runs)], runs, False
     joins, values = _fields(connection, asked.fields)
-    listed = ", ".join(values) or "NULL"
+    listed = ", ".join(values) or "CAST(NULL AS TEXT)"
+    ordered = ", ".join(f"{value} NULLS FIRST" for value in values) or "1"
     grouping = found + Sql(
-        f"SELECT count(*), {listed} FROM found f CROSS JOIN run r ON r.run_no = f.run_no{joins} "
-        f"GROUP BY {listed} ORDER BY 1 DESC, {listed} LIMIT ?",
+        f"SELECT count(*), {listed} FROM found f{dialect.ordered_join}"
+        f"run r ON r.run_no = f.run_no{joins} "
+        f"GROUP BY {listed} ORDER BY 1 DESC, {ordered} LIMIT ?",
         (asked.max_results + 1,),
     )
     rows = connection.execute(grouping.text, grouping.params).fetchall()
-    metrics = _metrics(connection, asked.metrics, found, joins, listed)
+    metrics = _metrics(connection, asked.metrics, found, joins, listed, dialect)
     groups = []
     for count, *row in rows[: asked.max_results]:
         key = tuple(row)
@@ -49,7 +51,7 @@ def find_groups(
     return groups, runs, len(rows) > asked.max_results
 
 
-def _fields(connection: sqlite3.Connection, fields: Sequence[str]) -> tuple[str, list[str]]:
+def _fields(connection: Connection, fields: Sequence[str]) -> tuple[str, list[str]]:
     """(joins, expressions) of the fields; keys enter as the integers they are stored by."""
     joins: list[str] = []
     values: list[str] = []
@@ -73,24 +75,30 @@ def _fields(connection: sqlite3.Connection, fields: Sequence[str]) -> tuple[str,
     return "".join(joins), values
 
 
-def _key_id(connection: sqlite3.Connection, key: str) -> int:
+def _key_id(connection: Connection, key: str) -> int:
     found = connection.execute("SELECT key_id FROM key WHERE key = ?", (key,)).fetchone()
     return 0 if found is None else int(found[0])
 
 
 def _metrics(
-    connection: sqlite3.Connection, keys: Sequence[str], found: Sql, joins: str, listed: str
+    connection: Connection,
+    keys: Sequence[str],
+    found: Sql,
+    joins: str,
+    listed: str,
+    dialect: Dialect,
 ) -> dict[str, dict[_Key, MetricGroup]]:
     metrics: defaultdict[str, dict[_Key, MetricGroup]] = defaultdict(dict)
     if not keys:
         return metrics
+    wanted, join = dialect.texts_table(keys, "j"), dialect.ordered_join
     aggregating = found + Sql(
         "SELECT k.key, count(m.last_value), avg(m.last_value), min(m.last_value), "
-        f"max(m.last_value), {listed} FROM found f CROSS JOIN run r ON r.run_no = f.run_no{joins} "
-        "CROSS JOIN json_each(?) j CROSS JOIN key k ON k.key = j.value "
-        "CROSS JOIN run_metric m ON m.run_no = f.run_no AND m.key_id = k.key_id "
+        f"max(m.last_value), {listed} FROM found f{join}run r ON r.run_no = f.run_no{joins} "
+        f"CROSS JOIN {wanted.text}{join}key k ON k.key = j.value"
+        f"{join}run_metric m ON m.run_no = f.run_no AND m.key_id = k.key_id "
         f"GROUP BY k.key, {listed}",
-        (json.dumps(list(keys), ensure_ascii=False),),
+        wanted.params,
     )
     for key, count, mean, least, most, *values in connection.execute(
         aggregating.text, aggregating.params

@@ -31,8 +31,8 @@ of the writers' batches, and for every cutting of a writer's records into batche
 5. A run exists from the first event about it, whatever that is. Until its run.started
    arrives it is RUNNING, in the default experiment, and began with its earliest fact.
 6. Metric summaries are maxima, minima and counts: see `projections.metric_summaries`.
-7. Experiments, artifacts and inputs: see `projections.experiment_rules`, `artifact_rules`
-   and `input_rules`.
+7. Experiments, artifacts, inputs and logged models: see `projections.experiment_rules`,
+   `artifact_rules`, `input_rules` and `model_rules`.
 
 Three things do tell the order of arrival, on purpose: positions, updated_us (when the
 server received the last event), and the numbers of runs and keys. Numbers are given in
@@ -52,6 +52,7 @@ from projections.experiment_rules import EXPERIMENT_EVENTS, Experiments
 from projections.input_rules import RunInputs, say_input
 from projections.log import StoredBatch
 from projections.metric_summaries import MetricTable, summarised
+from projections.model_rules import LINK_EVENTS, MODEL_EVENTS, Models, link_of
 from projections.projection import DecodedBatch
 from projections.runs_state import (
     Changes,
@@ -73,6 +74,7 @@ WRITERS_CACHED_MAX: Final = 20_000
 KEYS_CACHED_MAX: Final = 100_000
 EXPERIMENTS_CACHED_MAX: Final = 10_000
 ARTIFACTS_CACHED_MAX: Final = 100_000
+MODELS_CACHED_MAX: Final = 10_000
 
 _Frames = dict[tuple[str, tuple[str, ...]], list[MetricFrame]]
 
@@ -94,6 +96,7 @@ class RunsFold:
         self._keys: dict[str, int] = {}
         self._experiments = Experiments(loader)
         self._artifacts = Artifacts(loader)
+        self._models = Models(loader)
         self._changes = Changes()
         self.skipped = skipped
 
@@ -133,6 +136,8 @@ class RunsFold:
             self._experiments = Experiments(self._loader)
         if len(self._artifacts) > ARTIFACTS_CACHED_MAX:
             self._artifacts = Artifacts(self._loader)
+        if len(self._models) > MODELS_CACHED_MAX:
+            self._models = Models(self._loader)
 
     def _fold_batch(self, batch: StoredBatch, columns: Columns, frames: _Frames) -> None:
         entry = self._entry(batch) if batch.run_id else None
@@ -161,6 +166,9 @@ class RunsFold:
         if event.type in ARTIFACT_EVENTS:
             self._say_artifact(event, order_us, entry)
             return
+        if event.type in MODEL_EVENTS:
+            self._say_model(event, order_us, entry)
+            return
         if entry is None:
             self.skipped[event.type] += 1
             return
@@ -181,6 +189,8 @@ class RunsFold:
             self._say_tags(entry, {event.data["key"]: None}, order_us)
         elif event.type == "input.logged":
             say_input(self._inputs(entry), event.data, order_us)
+        elif event.type in LINK_EVENTS:
+            self._changes.models.links.add(link_of(event, entry.run.run_no))
         elif event.type in run_rules.RULES:
             run_rules.RULES[event.type](entry.run, event, order_us, writer)
         else:
@@ -258,6 +268,12 @@ class RunsFold:
         if entry.details is None:
             entry.details = self._loader.details(entry.run.run_no)
         return entry.details
+
+    def _say_model(self, event: Event, order_us: int, entry: RunEntry | None) -> None:
+        run_id = "" if entry is None else entry.run.run_id
+        if entry is not None and not entry.run.is_born:
+            run_rules.see_time(entry.run, event.time_us)
+        self._models.apply(event, order_us, run_id, self._changes.models)
 
     def _inputs(self, entry: RunEntry) -> RunInputs:
         if entry.inputs is None:

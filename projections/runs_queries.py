@@ -18,6 +18,7 @@ from projections.artifact_queries import (
 )
 from projections.experiments_search import find_experiments
 from projections.key_search import find_keys
+from projections.models_queries import ModelView, get_model, models_of
 from projections.read_models import (
     ArtifactListing,
     ArtifactView,
@@ -135,6 +136,14 @@ class SqliteRunsReadStore:
             return KeyPage(keys, is_reduced, _position(connection))
 
         return await self._readers.run(query)
+
+    async def get_model(self, model_id: str) -> ModelView | None:
+        check_texts([model_id], "model id")
+        return await self._readers.run(lambda c: get_model(c, model_id))
+
+    async def models_of(self, experiment_ids: Sequence[str]) -> Sequence[ModelView]:
+        check_texts(experiment_ids, "experiment id")
+        return await self._readers.run(lambda c: models_of(c, experiment_ids))
 
     async def list_artifacts(self, listing: ArtifactListing) -> Page[ArtifactView]:
         check_texts([listing.owner, listing.folder], "owner or folder")

@@ -14,6 +14,7 @@ from projections import metric_summaries as summaries
 from projections.artifact_rules import Artifact, Folder
 from projections.input_rules import InputFacts, InputState, RunInputs, input_rows, input_tag_rows
 from projections.metric_summaries import MetricTable
+from projections.model_rules import ModelState
 from projections.runs_state import (
     ExperimentState,
     Guess,
@@ -105,6 +106,10 @@ class SqliteRunsLoader:
     def artifact(self, owner: str, path: str) -> Artifact | None:
         row = self._connection.execute(SQL["artifact"], (owner, path)).fetchone()
         return None if row is None else Artifact(*row)
+
+    def model(self, model_id: str) -> ModelState | None:
+        row = self._connection.execute(SQL["model"], (model_id,)).fetchone()
+        return None if row is None else ModelState.of_row(*row)
 
     def artifact_folder(self, owner: str, path: str) -> Folder | None:
         row = self._connection.execute(SQL["artifact_folder"], (owner, path)).fetchone()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from projections.connection import Connection
 from projections.read_models import RunSearch, ViewType
 from projections.search import ast
+from projections.search.dialect import SQLITE, Dialect
 from projections.search.entities_sqlite import IS_ACTIVE, IS_DELETED, RunEntity
 from projections.search.errors import InvalidQuery
 from projections.search.fields import RUNS
@@ -53,7 +53,7 @@ class FoundRuns:
         return encode_token(Cursor(tuple(self.rows[count - 1][1:]), self.now_us), self.name)
 
 
-def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
+def find_runs(connection: Connection, search: RunSearch, dialect: Dialect = SQLITE) -> FoundRuns:
     """The runs of one page, in order. Raises InvalidQuery."""
     expression = parse_filter(search.filter, RUNS)
     terms = parse_order(list(search.order_by), RUNS)
@@ -63,13 +63,13 @@ def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
         "runs", search.filter, list(search.order_by), sorted(search.experiment_ids), search.view
     )
     now_us, cursor = search.now_us, None
-    key_ids = _key_ids(connection, expression, terms)
-    entity = RunEntity(key_ids, now_us, search.live_run_ids)
+    key_ids = _key_ids(connection, expression, terms, dialect)
+    entity = RunEntity(key_ids, now_us, search.live_run_ids, dialect=dialect)
     if search.page_token:
         columns = width_of(terms, entity)
         cursor = decode_token(search.page_token, name, columns=columns)
         now_us = cursor.now_us
-        entity = RunEntity(key_ids, now_us, search.live_run_ids)
+        entity = RunEntity(key_ids, now_us, search.live_run_ids, dialect=dialect)
     selection = RunSelection(
         ast.conjuncts(expression),
         terms,
@@ -84,11 +84,12 @@ def find_runs(connection: sqlite3.Connection, search: RunSearch) -> FoundRuns:
     return FoundRuns(rows[: search.max_results], is_last, name, now_us)
 
 
-def matching_runs(connection: sqlite3.Connection, search: RunSearch) -> Sql:
+def matching_runs(connection: Connection, search: RunSearch, dialect: Dialect = SQLITE) -> Sql:
     """A SELECT of the numbers of all runs that match, in no order. Raises InvalidQuery."""
     expression = parse_filter(search.filter, RUNS)
     check_texts(search.experiment_ids, "experiment id")
-    entity = RunEntity(_key_ids(connection, expression, ()), search.now_us, search.live_run_ids)
+    key_ids = _key_ids(connection, expression, (), dialect)
+    entity = RunEntity(key_ids, search.now_us, search.live_run_ids, dialect=dialect)
     selection = RunSelection(
         ast.conjuncts(expression),
         (),
@@ -118,24 +119,22 @@ def check_texts(texts: Sequence[str], what: str) -> None:
 
 
 def _key_ids(
-    connection: sqlite3.Connection,
+    connection: Connection,
     expression: ast.Expression | None,
     terms: Sequence[ast.OrderTerm],
+    dialect: Dialect,
 ) -> dict[str, int]:
     fields = [*ast.fields_of(expression), *(term.field for term in terms)]
     keys = {f.key for f in fields if isinstance(f, ast.Metric | ast.Param | ast.Tag)}
     if not keys:
         return {}
-    return dict(
-        connection.execute(
-            "SELECT k.key, k.key_id FROM json_each(?) j CROSS JOIN key k ON k.key = j.value",
-            (json.dumps(sorted(keys), ensure_ascii=False),),
-        ).fetchall()
-    )
+    wanted = dialect.texts_table(sorted(keys), "j")
+    sql = f"SELECT k.key, k.key_id FROM {wanted.text}{dialect.ordered_join}key k ON k.key = j.value"
+    return dict(connection.execute(sql, wanted.params).fetchall())
 
 
 def _rows(
-    connection: sqlite3.Connection,
+    connection: Connection,
     queries: Sequence[Query],
     behind: Sequence[SortValue] | None,
     *,

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from projections.artifact_rules import Artifact, ArtifactChanges, Folder
 from projections.input_rules import RunInputs
 from projections.metric_summaries import MetricTable
+from projections.model_rules import ModelChanges, ModelState
 from tracker.events.ids import DEFAULT_EXPERIMENT_ID
 from tracker.events.limits import INT64_MAX, INT64_MIN
 from tracker.events.types import RunStatus
@@ -188,6 +189,8 @@ class RunsLoader(Protocol):
 
     def artifact_folder(self, owner: str, path: str) -> Folder | None: ...
 
+    def model(self, model_id: str) -> ModelState | None: ...
+
 
 @dataclass(slots=True)
 class Changes:
@@ -199,3 +202,4 @@ class Changes:
     experiment_tags: set[tuple[str, str]] = field(default_factory=set)
     keys: dict[str, int] = field(default_factory=dict)  # new ones only
     artifacts: ArtifactChanges = field(default_factory=ArtifactChanges)
+    models: ModelChanges = field(default_factory=ModelChanges)

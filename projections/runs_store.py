@@ -18,6 +18,7 @@ from projections import runs_rows as rows
 from projections import sql
 from projections.artifact_rules import ArtifactChanges, file_row, folder_row
 from projections.experiment_rules import DEFAULT_EXPERIMENT
+from projections.model_rules import model_row
 from projections.projection import CheckpointMoved, DecodedBatch, ProjectionStoreFailed
 from projections.runs_fold import RunsFold
 from projections.runs_rows import SQL, SqliteRunsLoader
@@ -135,6 +136,10 @@ def put_changes(connection: sqlite3.Connection, changes: Changes) -> None:
     put(SQL["put_input"], chain.from_iterable(map(rows.run_input_rows, entries)))
     put(SQL["put_input_tag"], chain.from_iterable(map(rows.run_input_tag_rows, entries)))
     _put_artifacts(connection, changes.artifacts)
+    models = changes.models
+    put(SQL["put_model"], [model_row(model) for _, model in sorted(models.models.items())])
+    put(SQL["put_model_metric"], sorted(models.metrics))
+    put(SQL["put_run_model"], sorted(models.links))
 
 
 def _put_artifacts(connection: sqlite3.Connection, changes: ArtifactChanges) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,15 @@ from typing import Any, Final
 
 import orjson
 
+from projections.connection import Connection
+from projections.model_rules import INPUT, OUTPUT
+from projections.models_queries import SQL as MODELS_SQL
 from projections.read_models import (
     ExperimentView,
     InputView,
     Liveness,
     MetricSummary,
+    ModelLink,
     ParamConflict,
     Point,
     RunView,
@@ -38,7 +41,7 @@ def liveness_of(status: str, run_id: str, live_run_ids: frozenset[str]) -> Liven
 
 
 def run_views(
-    connection: sqlite3.Connection, run_nos: Sequence[int], live_run_ids: frozenset[str]
+    connection: Connection, run_nos: Sequence[int], live_run_ids: frozenset[str]
 ) -> list[RunView]:
     """The runs of these numbers, in their order, without their writers."""
     asked = {"run_nos": json.dumps(list(run_nos))}
@@ -49,6 +52,7 @@ def run_views(
     for run_no, *conflict in connection.execute(SQL["conflicts"], asked):
         conflicts[run_no].append(ParamConflict(*conflict))
     inputs = _inputs(connection, asked)
+    links = _model_links(connection, asked)
     views = []
     for row in connection.execute(SQL["runs"], asked):
         (run_no, run_id, name, experiment_id, user_id, status, is_deleted, *rest) = row
@@ -74,12 +78,14 @@ def run_views(
                 metrics=metrics.get(run_no, {}),
                 conflicts=tuple(conflicts.get(run_no, ())),
                 inputs=tuple(inputs.get(run_no, ())),
+                model_inputs=tuple(links.get((run_no, INPUT), ())),
+                model_outputs=tuple(links.get((run_no, OUTPUT), ())),
             )
         )
     return views
 
 
-def fitting(connection: sqlite3.Connection, run_nos: Sequence[int], *, entries_max: int) -> int:
+def fitting(connection: Connection, run_nos: Sequence[int], *, entries_max: int) -> int:
     """How many of the runs, from the first, hold at most `entries_max` entries; at least one."""
     asked = {"run_nos": json.dumps(list(run_nos))}
     total = 0
@@ -90,9 +96,7 @@ def fitting(connection: sqlite3.Connection, run_nos: Sequence[int], *, entries_m
     return len(run_nos)
 
 
-def run_view(
-    connection: sqlite3.Connection, run_id: str, live_run_ids: frozenset[str]
-) -> RunView | None:
+def run_view(connection: Connection, run_id: str, live_run_ids: frozenset[str]) -> RunView | None:
     """One run with its writers and its latest clock."""
     found = connection.execute(SQL["run_no"], {"run_id": run_id}).fetchone()
     if found is None:
@@ -105,9 +109,7 @@ def run_view(
     return replace(view, writers=writers, owner_writer_id=owner_writer_id, order_us=latest_us)
 
 
-def experiment_views(
-    connection: sqlite3.Connection, experiment_ids: Sequence[str]
-) -> list[ExperimentView]:
+def experiment_views(connection: Connection, experiment_ids: Sequence[str]) -> list[ExperimentView]:
     """The experiments of these ids, in their order; unknown ids are left out."""
     asked = {"experiment_ids": json.dumps(list(experiment_ids), ensure_ascii=False)}
     tags: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -138,14 +140,23 @@ def experiment_views(
 
 
 def _texts(
-    connection: sqlite3.Connection, statement: str, asked: Mapping[str, str]
+    connection: Connection, statement: str, asked: Mapping[str, str]
 ) -> dict[int, dict[str, str]]:
     return {
         run_no: orjson.loads(texts) for run_no, texts in connection.execute(SQL[statement], asked)
     }
 
 
-def _inputs(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[int, list[InputView]]:
+def _model_links(
+    connection: Connection, asked: Mapping[str, str]
+) -> dict[tuple[int, str], list[ModelLink]]:
+    links: defaultdict[tuple[int, str], list[ModelLink]] = defaultdict(list)
+    for run_no, kind, model_id, step in connection.execute(MODELS_SQL["links"], asked):
+        links[run_no, kind].append(ModelLink(model_id, step))
+    return links
+
+
+def _inputs(connection: Connection, asked: Mapping[str, str]) -> dict[int, list[InputView]]:
     tags: defaultdict[tuple[int, str, str], dict[str, str]] = defaultdict(dict)
     for run_no, name, digest, key, value in connection.execute(SQL["input_tags"], asked):
         tags[run_no, name, digest][key] = value
@@ -158,7 +169,7 @@ def _inputs(connection: sqlite3.Connection, asked: Mapping[str, str]) -> dict[in
 
 
 def _metrics(
-    connection: sqlite3.Connection, asked: Mapping[str, str]
+    connection: Connection, asked: Mapping[str, str]
 ) -> dict[int, dict[str, MetricSummary]]:
     metrics: dict[int, dict[str, MetricSummary]] = {}
     last_run_no, of_run = None, dict[str, MetricSummary]()

@@ -8,12 +8,12 @@ the range cuts, short ones and the tail give their points.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from projections.connection import Connection
 from projections.read_models import Buckets
 from projections.series_buckets import as_buckets, reduce_to_buckets
 from projections.series_points import Points, merged
@@ -36,7 +36,7 @@ _COARSE_BINS_PER_BUCKET: Final = 4
 
 
 def chart(
-    connection: sqlite3.Connection,
+    connection: Connection,
     snapshot: Snapshot,
     tail: Points,
     steps: StepRange,
@@ -60,14 +60,14 @@ def chart(
 
 
 def _all_points(
-    connection: sqlite3.Connection, chunks: Sequence[Chunk], tail: Points, steps: StepRange
+    connection: Connection, chunks: Sequence[Chunk], tail: Points, steps: StepRange
 ) -> Bins:
     points = merged([*(points_of(connection, chunk, steps) for chunk in chunks), tail])
     return bins_of_points(points.steps, points.times_us, points.values)
 
 
 def _bins(
-    connection: sqlite3.Connection,
+    connection: Connection,
     snapshot: Snapshot,
     tail: Points,
     steps: StepRange,
@@ -101,7 +101,7 @@ def _bins(
 
 
 def _rolled_up(
-    connection: sqlite3.Connection, snapshot: Snapshot, rolled: Sequence[int], buckets_max: int
+    connection: Connection, snapshot: Snapshot, rolled: Sequence[int], buckets_max: int
 ) -> tuple[Bins, int]:
     """The bins of the chunks `rolled`, and how many a chunk has."""
     chunks = snapshot.chunks

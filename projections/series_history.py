@@ -14,7 +14,6 @@ hundred chunks over the same steps are read ten times, not held.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +21,7 @@ from typing import Final
 import numpy as np
 
 from projections.columns import Int64s
+from projections.connection import Connection
 from projections.series_points import Points, merged
 from projections.series_snapshot import Chunk, StepRange, points_of
 from tracker.events.limits import INT64_MAX
@@ -45,7 +45,7 @@ class Source:
     given: int = 0
     samples: Int64s = field(default_factory=lambda: np.empty(0, np.int64))
 
-    def load(self, connection: sqlite3.Connection, steps: StepRange) -> Points:
+    def load(self, connection: Connection, steps: StepRange) -> Points:
         if self.points is None:
             assert self.chunk is not None
             self.points = points_of(connection, self.chunk, steps)
@@ -70,7 +70,7 @@ class Sweep:
         self._at_hand: list[Source] = []
         self._steps = steps
 
-    def window(self, connection: sqlite3.Connection) -> Points | None:
+    def window(self, connection: Connection) -> Points | None:
         """The next points, in order; None at the end. Blocks."""
         parts: list[Points] = []
         load, given = _LOAD_AT_ONCE, 0
@@ -84,7 +84,7 @@ class Sweep:
             load *= 2
         return merged(parts) if parts else None
 
-    def _take(self, connection: sqlite3.Connection, count: int) -> None:
+    def _take(self, connection: Connection, count: int) -> None:
         """Bring sources to hand until a window's worth of points is there, `count` at most."""
         held = sum(source.n - source.given for source in self._at_hand)
         while self._waiting and count and (held < WINDOW_POINTS or count > _LOAD_AT_ONCE):
@@ -96,7 +96,7 @@ class Sweep:
             if held > HELD_POINTS_MAX:
                 source.release()
 
-    def _give(self, connection: sqlite3.Connection) -> Points:
+    def _give(self, connection: Connection) -> Points:
         """What comes before everything that waits, up to a window, in order."""
         below = self._stretch()
         taken, left, held = [], [], 0

@@ -7,10 +7,10 @@ may take up, are read with the snapshot (a dozen at most).
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from projections.connection import Connection
 from projections.series_codec import decode_values
 from projections.series_ints import decode_ints
 from projections.series_points import Points
@@ -64,7 +64,7 @@ class Snapshot:
 
 
 def take_snapshot(
-    connection: sqlite3.Connection, run_id: str, key: str, steps: StepRange, *, with_coarse: bool
+    connection: Connection, run_id: str, key: str, steps: StepRange, *, with_coarse: bool
 ) -> Snapshot:
     position = position_of(connection)
     tail = connection.execute(SQL["tail"], (run_id,)).fetchone()
@@ -87,11 +87,11 @@ def take_snapshot(
     return Snapshot(position, tail[0], tail[1] > 0, metric_no, chunks)
 
 
-def position_of(connection: sqlite3.Connection) -> int:
+def position_of(connection: Connection) -> int:
     return int(connection.execute(SQL["position"]).fetchone()[0])
 
 
-def points_of(connection: sqlite3.Connection, chunk: Chunk, steps: StepRange) -> Points:
+def points_of(connection: Connection, chunk: Chunk, steps: StepRange) -> Points:
     """The chunk's points within the range."""
     points = chunk.points or _read_points(connection, chunk)
     if steps.holds(chunk.step_first, chunk.step_last):
@@ -100,18 +100,18 @@ def points_of(connection: sqlite3.Connection, chunk: Chunk, steps: StepRange) ->
 
 
 def fine_bins(
-    connection: sqlite3.Connection, metric_no: int, first_no: int, last_no: int
+    connection: Connection, metric_no: int, first_no: int, last_no: int
 ) -> dict[int, tuple[bytes, bytes]]:
     """The fine roll-ups, of axis and values, of the full chunks of these numbers."""
     found = connection.execute(SQL["bins"], (metric_no, first_no, last_no))
     return {chunk_no: (axis, values) for chunk_no, axis, values in found}
 
 
-def _with_points(connection: sqlite3.Connection, chunk: Chunk) -> Chunk:
+def _with_points(connection: Connection, chunk: Chunk) -> Chunk:
     return chunk._replace(points=_read_points(connection, chunk))
 
 
-def _read_points(connection: sqlite3.Connection, chunk: Chunk) -> Points:
+def _read_points(connection: Connection, chunk: Chunk) -> Points:
     (data,) = connection.execute(SQL["values"], (chunk.chunk_id,)).fetchone()
     steps, times = connection.execute(SQL["axis_points"], (chunk.axis_id,)).fetchone()
     n = chunk.n

@@ -5,13 +5,13 @@ Everything happens inside the caller's transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from projections.columns import Float64s, Int64s
+from projections.connection import Connection
 from projections.series_codec import decode_values, encode_values
 from projections.series_fold import Cohort, RunTail, cuts, stable_order, taken_up
 from projections.series_ints import decode_ints, encode_ints
@@ -43,12 +43,12 @@ class _Metric:
     short: list[_ShortChunk]
 
 
-def load_run(connection: sqlite3.Connection, run_id: str) -> RunTail | None:
+def load_run(connection: Connection, run_id: str) -> RunTail | None:
     row = connection.execute(SQL["run"], (run_id,)).fetchone()
     return RunTail(row[0], run_id, *row[1:]) if row else None
 
 
-def store_run(connection: sqlite3.Connection, tail: RunTail) -> None:
+def store_run(connection: Connection, tail: RunTail) -> None:
     row = (
         tail.run_id, tail.run_no, tail.tail_from, tail.batches, tail.points, tail.bytes,
         tail.sealed_points, tail.metrics,
@@ -63,7 +63,7 @@ class Sealer:
     takes up was there before it, so nothing is read that was not written yet.
     """
 
-    def __init__(self, connection: sqlite3.Connection, run_no: int) -> None:
+    def __init__(self, connection: Connection, run_no: int) -> None:
         self._connection = connection
         self._run_no = run_no
         self._next_axis = self._number("next_id", "axis")

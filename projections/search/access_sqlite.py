@@ -1,4 +1,4 @@
-"""How a search of runs may begin in SQLite: the indexes that a condition can be driven from.
+"""How a search of runs may begin: the indexes that a condition can be driven from.
 
 An access yields the run numbers of the runs that may fulfil one top-level condition.
 `rows` selects them; `bound` selects at least as many from the index alone, so that counting
@@ -8,7 +8,6 @@ it (up to a cap) is cheap and tells how selective the condition is. `is_exact` s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,11 +15,12 @@ from typing import Final
 from projections.search import ast, value_tests
 from projections.search.ast import Comparison, Matching, Summary
 from projections.search.compile_sqlite import compile_filter, keyed_test
+from projections.search.dialect import Dialect
 from projections.search.entities_sqlite import RunEntity, order_text
 from projections.search.fields import RUNS
 from projections.search.limits import ORDER_CHARACTERS_MAX
 from projections.search.patterns import like_prefix
-from projections.search.sql_text import TRUE, Sql
+from projections.search.sql_text import FALSE, TRUE, Sql
 
 _INDEXES: Final = {"run_metric": "run_metric_last", "run_param": "run_param_value"}
 _TAG_INDEX: Final = "run_tag_value"
@@ -53,21 +53,24 @@ def access_for(condition: ast.Expression, entity: RunEntity) -> Access | None:
             return _keyed_access(condition, field, entity)
 
 
-def experiments_access(experiment_ids: Sequence[str]) -> Access:
+def experiments_access(experiment_ids: Sequence[str], dialect: Dialect) -> Access:
     """The runs of some experiments."""
-    where = "r.experiment_id IN (SELECT value FROM json_each(?))"
-    params = (json.dumps(list(experiment_ids)),)
-    if len(experiment_ids) == 1:
-        where, params = "r.experiment_id = ?", (experiment_ids[0],)
-    rows = Sql(f"SELECT r.run_no FROM run r INDEXED BY run_experiment_start WHERE {where}", params)
+    where = is_in_experiments(experiment_ids, dialect)
+    index = dialect.by_index("run_experiment_start")
+    rows = Sql(f"SELECT r.run_no FROM run r{index} WHERE ") + where
     return Access(rows, rows)
+
+
+def is_in_experiments(experiment_ids: Sequence[str], dialect: Dialect) -> Sql:
+    if len(experiment_ids) == 1:
+        return Sql("r.experiment_id = ?", (experiment_ids[0],))
+    return dialect.is_one_of(Sql("r.experiment_id"), experiment_ids)
 
 
 def _attribute_access(condition: ast.Predicate, name: str, entity: RunEntity) -> Access | None:
     match condition:
         case ast.Compare(_, Comparison.EQ, ast.Text("live")) if name == "liveness":
-            live = json.dumps(sorted(entity.live_run_ids))
-            where = Sql("r.run_id IN (SELECT value FROM json_each(?))", (live,))
+            where = entity.dialect.is_one_of(Sql("r.run_id"), sorted(entity.live_run_ids))
             return Access(_runs(where), _runs(where), is_exact=False)
         case ast.Compare(_, Comparison.EQ) if name in _LOOKED_UP:
             return _run_access(condition, entity)
@@ -95,7 +98,9 @@ def _run_access(condition: ast.Predicate, entity: RunEntity) -> Access:
         case ast.Compare(ast.Attribute("parent_run_id"), comparison, ast.Text(text)):
             where = value_tests.compare_text(Sql("r.parent_run_id"), comparison, text)
         case ast.OneOf(ast.Attribute("parent_run_id"), values):
-            where = value_tests.one_of(Sql("r.parent_run_id"), values, is_negated=False)
+            where = value_tests.one_of(
+                Sql("r.parent_run_id"), values, is_negated=False, dialect=entity.dialect
+            )
         case _:
             where = compile_filter(condition, entity, RUNS)
     return Access(_runs(where), _runs(where))
@@ -108,22 +113,22 @@ def _runs(where: Sql) -> Sql:
 def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity) -> Access | None:
     row = entity.row_of(field, "d")
     if row is None:
-        return Access(_runs(Sql("0")), _runs(Sql("0")))
+        return Access(_runs(FALSE), _runs(FALSE))
     table = row.text.partition(" ")[0]
     value = entity.value_of(field, "d")
     if not isinstance(field, ast.Metric):
-        # The plus keeps SQLite from putting the constant of `value = ?` into substr(value …),
-        # after which it would not know the index's expression again.
-        value = "+" + value
-    test = keyed_test(condition, "d", value)
+        value = entity.dialect.unoptimised(value)
+    test = keyed_test(condition, "d", value, entity.dialect)
     if test is None:
         return None
-    narrow = _index_test(condition, test)
+    narrow = _index_test(condition, test, entity.dialect)
     index = _INDEXES.get(table, _TAG_INDEX)
-    if isinstance(field, ast.Param) and narrow is test and test.text.startswith("typeof"):
+    if isinstance(field, ast.Param) and narrow is test and _is_of_number(condition):
         index = _NUMBER_INDEX
     where = "d.key_id = ?" + (" AND d.value IS NOT NULL" if index == _TAG_INDEX else "")
-    base = Sql(f"SELECT d.run_no FROM {table} d INDEXED BY {index} WHERE {where}", row.params)
+    base = Sql(
+        f"SELECT d.run_no FROM {table} d{entity.dialect.by_index(index)} WHERE {where}", row.params
+    )
     bound = base if narrow == TRUE else base + Sql(" AND ") + narrow
     is_whole = narrow is test or _says_all(condition)
     rows = bound if test == TRUE or is_whole else bound + Sql(" AND (") + test + Sql(")")
@@ -135,7 +140,7 @@ def _dataset_access(
 ) -> Access | None:
     """Runs have few inputs; the planner finds the index on names or digests."""
     row = entity.row_of(field, "d")
-    test = keyed_test(condition, "d", entity.value_of(field, "d"))
+    test = keyed_test(condition, "d", entity.value_of(field, "d"), entity.dialect)
     if row is None or test is None:
         return None
     table = row.text.partition(" ")[0]
@@ -146,7 +151,15 @@ def _dataset_access(
     return Access(rows, rows)
 
 
-def _index_test(condition: ast.Predicate, test: Sql) -> Sql:
+def _is_of_number(condition: ast.Predicate) -> bool:
+    match condition:
+        case ast.Compare(_, _, ast.Number()) | ast.OneOf(_, [ast.Number(), *_]):
+            return True
+        case _:
+            return False
+
+
+def _index_test(condition: ast.Predicate, test: Sql, dialect: Dialect) -> Sql:
     """The part of `test` that the index alone answers; all of it, or TRUE for its key."""
     match condition:
         case ast.Compare(ast.Metric(_, Summary.LAST), comparison):
@@ -157,13 +170,13 @@ def _index_test(condition: ast.Predicate, test: Sql) -> Sql:
             return test
         case ast.Compare(ast.Param(), comparison, ast.Number()):
             return TRUE if comparison is Comparison.NE else test
-        case ast.OneOf(ast.Param(), values, False) if isinstance(values[0], ast.Number):
+        case ast.OneOf(ast.Param(), [ast.Number(), *_], False):
             return test
         case ast.Compare(ast.Param() | ast.Tag(), Comparison.EQ, ast.Text(text)):
             return Sql(f"{_ORDERED} = ?", (text[:ORDER_CHARACTERS_MAX],))
         case ast.OneOf(ast.Param() | ast.Tag(), values, False):
             clipped = tuple(ast.Text(str(item.value)[:ORDER_CHARACTERS_MAX]) for item in values)
-            return value_tests.one_of(Sql(_ORDERED), clipped, is_negated=False)
+            return value_tests.one_of(Sql(_ORDERED), clipped, is_negated=False, dialect=dialect)
         case ast.Match(ast.Param() | ast.Tag(), Matching.LIKE, pattern, False):
             return _prefix_test(like_prefix(pattern)[:ORDER_CHARACTERS_MAX])
         case _:

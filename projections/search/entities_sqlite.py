@@ -1,4 +1,4 @@
-"""Where the fields of runs and experiments lie in SQLite: columns, tables and joins.
+"""Where the fields of runs and experiments lie: columns, tables and joins.
 
 Keyed fields (metrics, params, tags) are rows of their own; `row_of` says how to find the
 one row of an entity, `value_of` which of its columns is meant. Run rows have the alias r,
@@ -7,7 +7,6 @@ experiment rows e.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -15,6 +14,7 @@ from typing import Final, Protocol
 from projections.input_rules import CONTEXT_TAG
 from projections.search import ast
 from projections.search.ast import Summary
+from projections.search.dialect import SQLITE, Dialect
 from projections.search.limits import ORDER_CHARACTERS_MAX
 from projections.search.sql_text import Sql
 
@@ -51,6 +51,9 @@ class Entity(Protocol):
     def now_us(self) -> int:
         """The searcher's clock."""
         ...
+
+    @property
+    def dialect(self) -> Dialect: ...
 
     def attribute(self, name: str) -> Column: ...
 
@@ -107,17 +110,16 @@ class RunEntity:
     now_us: int
     live_run_ids: frozenset[str] = field(default_factory=frozenset)
     run_no: str = "r.run_no"
+    dialect: Dialect = SQLITE
 
     def attribute(self, name: str) -> Column:
         match name:
             case "liveness":
-                live = json.dumps(sorted(self.live_run_ids))
+                is_live = self.dialect.is_one_of(Sql("r.run_id"), sorted(self.live_run_ids))
                 return Column(
-                    Sql(
-                        f"(CASE WHEN r.status IN {TERMINAL_STATUSES} THEN 'ended' WHEN r.run_id "
-                        "IN (SELECT value FROM json_each(?)) THEN 'live' ELSE 'lost' END)",
-                        (live,),
-                    )
+                    Sql(f"(CASE WHEN r.status IN {TERMINAL_STATUSES} THEN 'ended' WHEN ")
+                    + is_live
+                    + Sql(" THEN 'live' ELSE 'lost' END)")
                 )
             case "duration":
                 return Column(
@@ -167,7 +169,12 @@ class RunEntity:
 _EXPERIMENT_COLUMNS: Final[Mapping[str, Column]] = {
     "experiment_id": Column(Sql("e.experiment_id")),
     # Ids are digits; MLflow orders them as the numbers they are. No filter knows this name.
-    "experiment_number": Column(Sql("CAST(e.experiment_id AS INTEGER)")),
+    "experiment_number": Column(
+        Sql(
+            "(CASE WHEN length(e.experiment_id) < 19 AND trim(e.experiment_id, '0123456789') = ''"
+            " AND e.experiment_id <> '' THEN CAST(e.experiment_id AS BIGINT) ELSE 0 END)"
+        )
+    ),
     "name": Column(Sql("e.name")),
     "lifecycle_stage": Column(Sql("e.lifecycle_stage")),
     "artifact_location": Column(Sql("e.artifact_location"), True),
@@ -179,6 +186,7 @@ _EXPERIMENT_COLUMNS: Final[Mapping[str, Column]] = {
 @dataclass(frozen=True, slots=True)
 class ExperimentEntity:
     now_us: int
+    dialect: Dialect = SQLITE
 
     def attribute(self, name: str) -> Column:
         return _EXPERIMENT_COLUMNS[name]

@@ -1,4 +1,4 @@
-"""Order and keyset paging in SQLite.
+"""Order and keyset paging.
 
 Each order term is two columns: a rank (0 a value, 1 NaN, 2 none) that always rises, and
 the value. So runs without a value come last both ways, NaN just before them. The entity's
@@ -16,7 +16,7 @@ from projections.search import ast
 from projections.search.entities_sqlite import NAN_COLUMNS, Entity, order_text
 from projections.search.limits import ORDER_CHARACTERS_MAX
 from projections.search.paging import SortValue
-from projections.search.sql_text import Sql, join
+from projections.search.sql_text import FALSE, Sql, join
 
 
 class Rank(IntEnum):
@@ -115,8 +115,8 @@ def _attribute_columns(
     value = SortColumn(column.value, is_descending=term.is_descending)
     if not column.is_nullable:
         return SortColumn(Sql("0"), fixed=int(Rank.VALUE), is_fixed=True), value
-    rank = column.value + Sql(" IS NULL")
-    return SortColumn(Sql(f"2 * ({rank.text})", rank.params)), value
+    rank = Sql("(CASE WHEN ") + column.value + Sql(" IS NULL THEN 2 ELSE 0 END)")
+    return SortColumn(rank), value
 
 
 def _keyed_columns(term: ast.OrderTerm, alias: str, entity: Entity) -> tuple[SortColumn, ...]:
@@ -124,9 +124,9 @@ def _keyed_columns(term: ast.OrderTerm, alias: str, entity: Entity) -> tuple[Sor
     value = SortColumn(keyed_value(term.field, alias, entity), is_descending=term.is_descending)
     if column.partition(".")[2] in NAN_COLUMNS:
         has_none = f"{alias}.key_id IS NULL"
-        rank = f"CASE WHEN {has_none} THEN 2 ELSE {column} IS NULL END"
+        rank = f"(CASE WHEN {has_none} THEN 2 WHEN {column} IS NULL THEN 1 ELSE 0 END)"
     else:
-        rank = f"2 * ({column} IS NULL)"
+        rank = f"(CASE WHEN {column} IS NULL THEN 2 ELSE 0 END)"
     if has_rest(term):
         return SortColumn(Sql(rank)), value, rest_column(term, alias, entity)
     return SortColumn(Sql(rank)), value
@@ -162,7 +162,7 @@ def after(columns: Sequence[SortColumn], values: Sequence[SortValue]) -> Sql:
         if value is not None and not column.is_fixed
     ]
     if not pairs:
-        return Sql("0")
+        return FALSE
     (first, value), rest = pairs[0], pairs[1:]
     condition = _behind(first, value)
     if rest:

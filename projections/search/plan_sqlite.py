@@ -14,14 +14,18 @@ conditions stand in subqueries, whose selectivity it does not estimate.
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from projections.connection import Connection
 from projections.search import ast
-from projections.search.access_sqlite import Access, access_for, experiments_access
+from projections.search.access_sqlite import (
+    Access,
+    access_for,
+    experiments_access,
+    is_in_experiments,
+)
 from projections.search.compile_sqlite import compile_filter, keyed_test
 from projections.search.entities_sqlite import RunEntity
 from projections.search.fields import RUNS
@@ -39,9 +43,9 @@ _WALK_AT_ONCE: Final = 500
 _DRIVE_COST: Final = 1.5
 # SQLite joins 64 tables at most, of which 32 may be for the order.
 _JOINS_MAX: Final = 16
-_RUN_OF_D: Final = Sql(" CROSS JOIN run r ON r.run_no = d.run_no")
 # The multiples of the golden ratio spread any number of samples evenly.
 _GOLDEN: Final = 0.6180339887498949
+_ALL_ROWS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,7 @@ class RunSelection:
     def scope(self) -> Sql:
         if not self.experiment_ids:
             return self.lifecycle
-        listed = json.dumps(list(self.experiment_ids))
-        inside = Sql("r.experiment_id IN (SELECT value FROM json_each(?))", (listed,))
-        if len(self.experiment_ids) == 1:
-            inside = Sql("r.experiment_id = ?", (self.experiment_ids[0],))
+        inside = is_in_experiments(self.experiment_ids, self.entity.dialect)
         return all_of([inside, self.lifecycle])
 
     def condition(self, *, run_no: str) -> Sql:
@@ -101,7 +102,7 @@ class RunSelection:
         return join("", joins), all_of(tests)
 
 
-def plan(connection: sqlite3.Connection, selection: RunSelection, *, page: int) -> list[Query]:
+def plan(connection: Connection, selection: RunSelection, *, page: int) -> list[Query]:
     """The queries whose rows, one after the other, are the answer in order."""
     runs = connection.execute("SELECT max(run_no) FROM run").fetchone()[0] or 0
     walk = walk_of(
@@ -124,7 +125,7 @@ def plan(connection: sqlite3.Connection, selection: RunSelection, *, page: int) 
 
 
 def _rows_walked(
-    connection: sqlite3.Connection, selection: RunSelection, walk: Walk, *, page: int, runs: int
+    connection: Connection, selection: RunSelection, walk: Walk, *, page: int, runs: int
 ) -> float:
     """About how many rows the walk visits until the page is full, or it ends."""
     numbers = {1 + int(runs * (i * _GOLDEN % 1.0)) for i in range(_SAMPLE)}
@@ -133,12 +134,15 @@ def _rows_walked(
     condition = selection.condition(run_no="s.value")
     if runs == 0 or (visited == TRUE and condition == TRUE):
         return float(page)
-    # The LIMIT keeps SQLite from flattening the subquery and testing everything twice.
+    dialect = entity.dialect
+    sample = dialect.numbers_table(sorted(numbers), "s")
+    # The OFFSET keeps the subquery from being flattened and everything tested twice.
     in_first, matching, matching_in_first = connection.execute(
-        "SELECT coalesce(sum(v), 0), coalesce(sum(m), 0), coalesce(sum(v AND m), 0) "
-        f"FROM (SELECT ({visited.text}) AS v, ({condition.text}) AS m "
-        "FROM json_each(?) s CROSS JOIN run r ON r.run_no = s.value LIMIT -1 OFFSET 0)",
-        (*visited.params, *condition.params, json.dumps(sorted(numbers))),
+        "SELECT count(*) FILTER (WHERE v), count(*) FILTER (WHERE m), "
+        f"count(*) FILTER (WHERE v AND m) FROM (SELECT ({visited.text}) AS v, "
+        f"({condition.text}) AS m FROM {sample.text}{dialect.ordered_join}"
+        f"run r ON r.run_no = s.value LIMIT {_ALL_ROWS} OFFSET 0) sampled",
+        (*visited.params, *condition.params, *sample.params),
     ).fetchone()
     share = (matching + 0.5) / (len(numbers) + 1)
     # What a small sample of the first stratum does not show, all runs are asked for.
@@ -156,7 +160,7 @@ def _rows_walked(
 
 
 def _narrowest(
-    connection: sqlite3.Connection,
+    connection: Connection,
     selection: RunSelection,
     *,
     rows_max: int,
@@ -165,13 +169,14 @@ def _narrowest(
     """The access that yields the fewest rows, at most `rows_max`, and its condition."""
     accesses: list[tuple[Access, ast.Expression | None]] = []
     if selection.experiment_ids:
-        accesses.append((experiments_access(selection.experiment_ids), None))
+        access = experiments_access(selection.experiment_ids, selection.entity.dialect)
+        accesses.append((access, None))
     for condition in selection.conditions:
         if condition in without:
             continue
-        access = access_for(condition, selection.entity)
-        if access is not None:
-            accesses.append((access, condition))
+        found = access_for(condition, selection.entity)
+        if found is not None:
+            accesses.append((found, condition))
     best = None
     for access, covered in accesses:
         rows = _yield_of(connection, access, rows_max=rows_max)
@@ -180,9 +185,9 @@ def _narrowest(
     return best
 
 
-def _yield_of(connection: sqlite3.Connection, access: Access, *, rows_max: int) -> int | None:
+def _yield_of(connection: Connection, access: Access, *, rows_max: int) -> int | None:
     """How many rows an access yields, or None for more than `rows_max`."""
-    counted = f"SELECT count(*) FROM ({access.bound.text} LIMIT ?)"
+    counted = f"SELECT count(*) FROM ({access.bound.text} LIMIT ?) counted"
     limit = max(0, rows_max) + 1
     rows = int(connection.execute(counted, (*access.bound.params, limit)).fetchone()[0])
     return rows if rows <= rows_max else None
@@ -192,11 +197,13 @@ def _joined(condition: ast.Expression, entity: RunEntity, *, alias: str) -> tupl
     """(join, test) for a condition on a keyed row that must be there, else None."""
     if isinstance(condition, ast.And | ast.Or | ast.Not):
         return None
+    if isinstance(condition.field, ast.Dataset):  # of which a run may have several
+        return None
     row = entity.row_of(condition.field, alias)
     if row is None:
         return None
-    test = keyed_test(condition, alias, entity.value_of(condition.field, alias))
-    return None if test is None else (Sql(" CROSS JOIN ") + row, test)
+    test = keyed_test(condition, alias, entity.value_of(condition.field, alias), entity.dialect)
+    return None if test is None else (Sql(entity.dialect.ordered_join) + row, test)
 
 
 def _driven(
@@ -210,7 +217,8 @@ def _driven(
     without = frozenset({covered} if access.is_exact and covered is not None else ())
     joins, condition = selection.checks(run_no="d.run_no", without=without)
     driving = Sql("(") + access.rows + Sql(") d")
-    return Query(driving + joins + _RUN_OF_D + order.joins, condition, order)
+    run_join = Sql(f"{selection.entity.dialect.ordered_join}run r ON r.run_no = d.run_no")
+    return Query(driving + joins + run_join + order.joins, condition, order)
 
 
 def _walked(stratum: Stratum, selection: RunSelection) -> Query:

@@ -6,11 +6,11 @@ written in this package.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-SqlValue: TypeAlias = int | float | str | None
+SqlValue: TypeAlias = int | float | str | Sequence[str] | Sequence[float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Sql:
         return Sql(self.text + other.text, self.params + other.params)
 
 
-TRUE: Final = Sql("1")
-FALSE: Final = Sql("0")
+TRUE: Final = Sql("TRUE")
+FALSE: Final = Sql("FALSE")
 NOTHING: Final = Sql("")
 
 

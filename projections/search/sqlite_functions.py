@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from projections.search.dialect import ILIKE_FUNCTION, REGEX_FUNCTION
 from projections.search.patterns import like_matches, regex_matches
-from projections.search.value_tests import ILIKE_FUNCTION, REGEX_FUNCTION
 
 
 def register_functions(connection: sqlite3.Connection) -> None:

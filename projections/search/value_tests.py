@@ -1,23 +1,18 @@
-"""SQLite's form of one test on one value: a comparison, a list, a pattern.
+"""One test on one value as SQL: a comparison, a list, a pattern.
 
 A test may come out NULL where the value is NULL; whoever uses it makes that false.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Final, assert_never
+from typing import assert_never
 
 from projections.search import ast
 from projections.search.ast import Comparison, Matching
+from projections.search.dialect import Dialect
 from projections.search.limits import MICROSECONDS_MAX
-from projections.search.patterns import like_glob
-from projections.search.sql_text import Sql
-
-# Functions that the reader's connection provides, see `sqlite_functions`.
-REGEX_FUNCTION: Final = "search_regex"
-ILIKE_FUNCTION: Final = "search_ilike"
+from projections.search.sql_text import FALSE, TRUE, Sql
 
 
 def compare_text(value: Sql, comparison: Comparison, text: str) -> Sql:
@@ -75,38 +70,27 @@ def _bounded(microseconds: int) -> int:
     return max(-MICROSECONDS_MAX, min(MICROSECONDS_MAX, microseconds))
 
 
-def one_of(value: Sql, values: tuple[ast.Text | ast.Number, ...], *, is_negated: bool) -> Sql:
-    """Texts travel as one JSON parameter; numbers do not, as JSON may round them."""
-    operator = "NOT IN" if is_negated else "IN"
-    if isinstance(values[0], ast.Text):
-        listed = json.dumps([item.value for item in values], ensure_ascii=False)
-        test = f"{value.text} {operator} (SELECT value FROM json_each(?))"
-        return Sql(test, (*value.params, listed))
-    marks = ",".join("?" * len(values))
-    params = tuple(item.value for item in values)
-    return Sql(f"{value.text} {operator} ({marks})", (*value.params, *params))
+def one_of(
+    value: Sql,
+    values: tuple[ast.Text | ast.Number, ...],
+    *,
+    is_negated: bool,
+    dialect: Dialect,
+) -> Sql:
+    numbers = [item.value for item in values if isinstance(item, ast.Number)]
+    if numbers:
+        return dialect.is_one_of_numbers(value, numbers, is_negated=is_negated)
+    texts = [item.value for item in values if isinstance(item, ast.Text)]
+    return dialect.is_one_of(value, texts, is_negated=is_negated)
 
 
-def matches(value: Sql, matching: Matching, pattern: str, *, is_negated: bool) -> Sql:
-    test = _matches(value, matching, pattern)
+def matches(
+    value: Sql, matching: Matching, pattern: str, *, is_negated: bool, dialect: Dialect
+) -> Sql:
+    test = dialect.matches(value, matching, pattern)
     return Sql(f"NOT ({test.text})", test.params) if is_negated else test
-
-
-def _matches(value: Sql, matching: Matching, pattern: str) -> Sql:
-    match matching:
-        case Matching.LIKE:
-            return Sql(f"{value.text} GLOB ?", (*value.params, like_glob(pattern)))
-        case Matching.ILIKE if pattern.isascii():
-            return Sql(f"{value.text} LIKE ?", (*value.params, pattern))
-        case Matching.ILIKE:
-            # SQLite folds the case of ASCII letters only.
-            return Sql(f"{ILIKE_FUNCTION}(?, {value.text})", (pattern, *value.params))
-        case Matching.RLIKE:
-            return Sql(f"{REGEX_FUNCTION}(?, {value.text})", (pattern, *value.params))
-        case _:
-            assert_never(matching)
 
 
 def is_flag(value: Sql, comparison: Comparison, flag: bool) -> Sql:
     wanted = flag if comparison is Comparison.EQ else not flag
-    return Sql(f"{value.text} = {1 if wanted else 0}", value.params)
+    return value + Sql(" = ") + (TRUE if wanted else FALSE)

@@ -1,4 +1,4 @@
-"""The strata of an ordered walk over runs in SQLite.
+"""The strata of an ordered walk over runs.
 
 A search may walk an index in the order asked for and stop when its page is full, instead
 of collecting and sorting every match. Index order covers one kind of row at a time, so a
@@ -15,6 +15,7 @@ from typing import Final
 from projections.search import ast
 from projections.search.ast import Summary
 from projections.search.compile_sqlite import keyed_test
+from projections.search.dialect import Dialect
 from projections.search.entities_sqlite import RunEntity
 from projections.search.order_sqlite import (
     Order,
@@ -76,7 +77,7 @@ def walk_of(
 ) -> Walk | None:
     """The walk in the order of `terms`, or None when no index has that order."""
     if not terms or _is_start_time(terms[0].field):
-        source = _runs_by_start(experiment_ids)
+        source = _runs_by_start(experiment_ids, entity.dialect)
         order = order_of(terms, entity)
         stratum = Stratum(Rank.VALUE, source, TRUE, order)
         inside = [
@@ -114,10 +115,10 @@ def _needs(condition: ast.Expression, field: ast.Field) -> bool:
     return condition.field == field and not is_absence
 
 
-def _runs_by_start(experiment_ids: Sequence[str]) -> Sql:
+def _runs_by_start(experiment_ids: Sequence[str], dialect: Dialect) -> Sql:
     # With one experiment its own index has the order; with several the common one has.
     index = "run_experiment_start" if len(experiment_ids) == 1 else "run_start"
-    return Sql(f"run r INDEXED BY {index}")
+    return Sql("run r" + dialect.by_index(index))
 
 
 def _by_value(
@@ -140,7 +141,7 @@ def _by_value(
         for condition in conditions
         if _needs(condition, field)
         and not isinstance(condition, ast.And | ast.Or | ast.Not)
-        and (test := keyed_test(condition, _FIRST, column)) is not None
+        and (test := keyed_test(condition, _FIRST, column, entity.dialect)) is not None
     }
     condition = all_of([_key_of(row), Sql(f"{column} IS NOT NULL"), *tests.values()])
     return _keyed_stratum(Rank.VALUE, terms, first, row, condition, entity, frozenset(tests))
@@ -161,11 +162,13 @@ def _where_missing(
 ) -> Stratum:
     table, _, condition = row.text.partition(" ON ")
     value = entity.value_of(terms[0].field, _FIRST)
-    is_there = f"{value} IS NOT NULL" if not isinstance(terms[0].field, ast.Metric) else "1"
+    is_there = f"{value} IS NOT NULL" if not isinstance(terms[0].field, ast.Metric) else "TRUE"
     absent = Sql(f"NOT EXISTS (SELECT 1 FROM {table} WHERE {condition} AND {is_there})", row.params)
     rest = order_of(terms, entity, skip=1)
     order = Order(rest.joins, (*missing_columns(terms[0]), *rest.columns))
-    source = _runs_by_start(experiment_ids) if len(terms) == 1 else Sql("run r")
+    source = Sql("run r")
+    if len(terms) == 1:
+        source = _runs_by_start(experiment_ids, entity.dialect)
     return Stratum(Rank.MISSING, source, absent, order)
 
 
@@ -183,12 +186,12 @@ def _keyed_stratum(
     order = Order(rest.joins, (*first, *rest.columns))
     return Stratum(
         rank,
-        Sql(f"{table} {_FIRST} INDEXED BY {_INDEXES[table]}"),
+        Sql(f"{table} {_FIRST}{entity.dialect.by_index(_INDEXES[table])}"),
         condition,
         order,
         run_no=f"{_FIRST}.run_no",
-        # CROSS JOIN keeps the walked table outermost.
-        run_join=Sql(f" CROSS JOIN run r ON r.run_no = {_FIRST}.run_no"),
+        # The walked table stays outermost.
+        run_join=Sql(f"{entity.dialect.ordered_join}run r ON r.run_no = {_FIRST}.run_no"),
         covered=covered,
     )
 

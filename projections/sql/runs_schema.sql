@@ -205,3 +205,37 @@ CREATE TABLE dead_letter (
     reason TEXT NOT NULL,
     PRIMARY KEY (position, reason)
 ) WITHOUT ROWID;
+
+-- A logged model. What has no column of its own is in `state`, see model_rules.
+CREATE TABLE model (
+    model_id TEXT PRIMARY KEY,
+    experiment_id TEXT,                     -- NULL until it was created
+    source_run_id TEXT,
+    created_us INTEGER NOT NULL,
+    is_deleted INTEGER NOT NULL,
+    state TEXT NOT NULL                     -- JSON
+) WITHOUT ROWID;
+CREATE INDEX model_experiment ON model (experiment_id, created_us) WHERE is_deleted = 0;
+
+-- A point of a model's metric, as logged; `value` as text keeps NaN and every bit.
+CREATE TABLE model_metric (
+    model_id TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    time_us INTEGER NOT NULL,
+    dataset_name TEXT NOT NULL,
+    dataset_digest TEXT NOT NULL,
+    PRIMARY KEY (model_id, key, step, time_us, value, run_id, dataset_name, dataset_digest)
+) WITHOUT ROWID;
+
+-- That a run read, or made, a model.
+CREATE TABLE run_model (
+    run_no INTEGER NOT NULL,
+    kind TEXT NOT NULL,                     -- input or output
+    model_id TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    PRIMARY KEY (run_no, kind, model_id, step)
+) WITHOUT ROWID;
+CREATE INDEX run_model_model ON run_model (model_id, run_no);

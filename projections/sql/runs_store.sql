@@ -150,3 +150,19 @@ INSERT OR IGNORE INTO dead_letter (position, run_id, reason) VALUES (?, ?, ?);
 
 -- name: dead_letters
 SELECT position, run_id, reason FROM dead_letter ORDER BY position, reason;
+
+-- name: model
+SELECT model_id, created_us, is_deleted, state FROM model WHERE model_id = ?;
+
+-- name: put_model
+INSERT OR REPLACE INTO model (
+    model_id, experiment_id, source_run_id, created_us, is_deleted, state
+) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: put_model_metric
+INSERT OR IGNORE INTO model_metric (
+    model_id, run_id, key, value, step, time_us, dataset_name, dataset_digest
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: put_run_model
+INSERT OR IGNORE INTO run_model (run_no, kind, model_id, step) VALUES (?, ?, ?, ?);
