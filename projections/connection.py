@@ -1,0 +1,44 @@
+"""What queries and folds ask of a database connection: the part that every store's has.
+
+It is the part of sqlite3's own interface that is used here, question marks and named
+parameters included. `projections.postgres` gives PostgreSQL the same face, so that a fold's
+reads and writes and the queries are written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+
+class Rows(Protocol):
+    """What a statement gave; each row is a sequence in order of the columns."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """Used in one thread; its calls may block that thread."""
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Rows: ...
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
+
+
+@runtime_checkable
+class Prefetching(Protocol):
+    """A connection to a database that is far away, where many questions are better one."""
+
+    def prefetch(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
+        """Ask the same with each of these arguments; `execute` then has the answers."""
+        ...
+
+
+def prefetch(connection: Connection, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
+    """Say what will be asked soon. Changes nothing but the time it takes."""
+    if arguments and isinstance(connection, Prefetching):
+        connection.prefetch(sql, arguments)

@@ -1,0 +1,114 @@
+"""Where the SQL of a compiled search differs between databases; everything else is one text.
+
+The compiler, the planner and the orders are written once. What they write is understood by
+SQLite and PostgreSQL alike; the few things that are not are asked of a `Dialect`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from projections.search.ast import Comparison, Matching
+from projections.search.patterns import like_glob
+from projections.search.sql_text import Sql
+
+# Functions that the reader's SQLite connection provides, see `sqlite_functions`.
+REGEX_FUNCTION: Final = "search_regex"
+ILIKE_FUNCTION: Final = "search_ilike"
+
+
+class Dialect(Protocol):
+    @property
+    def ordered_join(self) -> str:
+        """A join of which the left side comes first when the query is run."""
+        ...
+
+    def by_index(self, name: str) -> str:
+        """What follows a table that is to be read along this index."""
+        ...
+
+    def unoptimised(self, column: str) -> str:
+        """The same text, but not recognised as the column by the planner."""
+        ...
+
+    def is_one_of(self, value: Sql, texts: Sequence[str], *, is_negated: bool = False) -> Sql: ...
+
+    def is_one_of_numbers(
+        self, value: Sql, numbers: Sequence[int | float], *, is_negated: bool
+    ) -> Sql: ...
+
+    def texts_table(self, texts: Sequence[str], alias: str) -> Sql:
+        """A table of the texts with the column `value`."""
+        ...
+
+    def numbers_table(self, numbers: Sequence[int], alias: str) -> Sql:
+        """A table of the integers with the column `value`."""
+        ...
+
+    def compare_whole(self, value: Sql, comparison: Comparison, number: int | float) -> Sql:
+        """Compare a column of integers with any number."""
+        ...
+
+    def is_read_as_number(self, number: str) -> str:
+        """Whether a param's text reads as a number; `number` is the column of it."""
+        ...
+
+    def matches(self, value: Sql, matching: Matching, pattern: str) -> Sql: ...
+
+
+class SqliteDialect:
+    """See Dialect."""
+
+    ordered_join = " CROSS JOIN "
+
+    def by_index(self, name: str) -> str:
+        return f" INDEXED BY {name}"
+
+    def unoptimised(self, column: str) -> str:
+        # The plus keeps SQLite from putting the constant of `value = ?` into substr(value …),
+        # after which it would not know the index's expression again.
+        return "+" + column
+
+    def is_one_of(self, value: Sql, texts: Sequence[str], *, is_negated: bool = False) -> Sql:
+        """The texts travel as one JSON parameter."""
+        operator = "NOT IN" if is_negated else "IN"
+        listed = json.dumps(list(texts), ensure_ascii=False)
+        test = f"{value.text} {operator} (SELECT value FROM json_each(?))"
+        return Sql(test, (*value.params, listed))
+
+    def is_one_of_numbers(
+        self, value: Sql, numbers: Sequence[int | float], *, is_negated: bool
+    ) -> Sql:
+        """Not as JSON, which may round them."""
+        operator = "NOT IN" if is_negated else "IN"
+        marks = ",".join("?" * len(numbers))
+        return Sql(f"{value.text} {operator} ({marks})", (*value.params, *numbers))
+
+    def texts_table(self, texts: Sequence[str], alias: str) -> Sql:
+        return Sql(f"json_each(?) {alias}", (json.dumps(list(texts), ensure_ascii=False),))
+
+    def numbers_table(self, numbers: Sequence[int], alias: str) -> Sql:
+        return Sql(f"json_each(?) {alias}", (json.dumps(list(numbers)),))
+
+    def compare_whole(self, value: Sql, comparison: Comparison, number: int | float) -> Sql:
+        return Sql(f"{value.text} {comparison} ?", (*value.params, number))
+
+    def is_read_as_number(self, number: str) -> str:
+        return f"typeof({number}) = 'real'"
+
+    def matches(self, value: Sql, matching: Matching, pattern: str) -> Sql:
+        match matching:
+            case Matching.LIKE:
+                return Sql(f"{value.text} GLOB ?", (*value.params, like_glob(pattern)))
+            case Matching.ILIKE if pattern.isascii():
+                return Sql(f"{value.text} LIKE ?", (*value.params, pattern))
+            case Matching.ILIKE:
+                # SQLite folds the case of ASCII letters only.
+                return Sql(f"{ILIKE_FUNCTION}(?, {value.text})", (pattern, *value.params))
+            case Matching.RLIKE:
+                return Sql(f"{REGEX_FUNCTION}(?, {value.text})", (pattern, *value.params))
+
+
+SQLITE: Final = SqliteDialect()
