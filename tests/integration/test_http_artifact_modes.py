@@ -13,12 +13,16 @@ import pytest
 from yarl import URL
 
 from ingest.binding import InvalidSettings
+from ingest.components import COUNTERS
 from ingest.settings import load_settings
 from tests.support.http_server import TestServer, batch_body, events_body, serving
 from tests.support.logs import event
 from tests.support.s3_server import BUCKET, S3Server, running_s3
 from tracker.events.blob_batch import encode_blob_batch
 from tracker.events.types import Event
+from tracker.shipper.blobs import NamedBlob, Uploader
+from tracker.shipper.state import DeliveryCounts
+from tracker.shipper.transmit import Transmitter, Unreachable
 
 DATA = random.Random(9).randbytes(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -176,3 +180,35 @@ async def test_beside_a_bucket_clients_go_to_it_by_the_servers_urls(
     assert (done.status, done.json["outcome"]) == (200, "stored")
     assert found.status == 307
     assert followed.body == DATA
+
+
+async def test_the_shipper_takes_staged_files_to_the_bucket_itself(
+    tmp_path: Path, destination: str
+) -> None:
+    given = {"artifacts_destination": destination, "serve_artifacts": False}
+    blobs = []
+    for number, data in enumerate((b"small", b"", DATA)):
+        (tmp_path / str(number)).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        blobs.append(NamedBlob(number + 1, digest, len(data), tmp_path / str(number)))
+    async with serving(tmp_path, **given) as server:
+        transmitter = Transmitter(server.session, server.url)
+        uploader = Uploader(transmitter, DeliveryCounts(), tmp_path, workspace="default")
+
+        await uploader.upload(blobs)
+
+        for blob in blobs:
+            head = await server.ask("HEAD", f"/api/v1/blobs/{blob.digest}")
+            assert (head.status, head.headers["Content-Length"]) == (200, str(blob.size))
+        assert server.app[COUNTERS].blob_bytes_in == 0
+
+
+async def test_beside_a_folder_the_shipper_keeps_what_is_staged(tmp_path: Path) -> None:
+    (tmp_path / "staged").write_bytes(b"small")
+    blob = NamedBlob(1, hashlib.sha256(b"small").hexdigest(), 5, tmp_path / "staged")
+    async with serving(tmp_path, serve_artifacts=False) as server:
+        transmitter = Transmitter(server.session, server.url)
+        uploader = Uploader(transmitter, DeliveryCounts(), tmp_path, workspace="default")
+
+        with pytest.raises(Unreachable, match="--no-serve-artifacts"):
+            await uploader.upload([blob])

@@ -64,6 +64,10 @@ class LostBlob(TrackerError):
     """A staged file cannot be uploaded, ever."""
 
 
+class NotCarried(Unreachable):
+    """The server carries no files (--no-serve-artifacts); its store may have URLs for them."""
+
+
 def round_of(chunk: Chunk, writer_folder: Path) -> Round:
     """What must be in the store before this chunk may be sent."""
     found, staged = Round(), staged_files(writer_folder)
@@ -121,12 +125,16 @@ class Uploader:
                 pieces.append((blob.digest, data))
         if not pieces:
             return
-        answer = await self._ask(
-            "POST",
-            "/api/v1/blobs/batch",
-            data=encode_blob_batch(pieces),
-            media="application/octet-stream",
-        )
+        try:
+            answer = await self._ask(
+                "POST",
+                "/api/v1/blobs/batch",
+                data=encode_blob_batch(pieces),
+                media="application/octet-stream",
+            )
+        except NotCarried:
+            await self._upload_singly(blobs)
+            return
         try:
             refused = [row for row in answer["blobs"] if row["outcome"] == "refused"]
         except (KeyError, TypeError):
@@ -134,6 +142,15 @@ class Uploader:
         self._counts.blob_bytes += sum(len(data) for _, data in pieces)
         if refused:
             raise LostBlob(f"the staged bytes of {refused[0]['sha256']} are not those logged")
+
+    async def _upload_singly(self, blobs: Sequence[NamedBlob]) -> None:
+        """Small files to the store itself, by the URLs that the server signs for their parts."""
+        for blob in blobs:
+            if blob.size:
+                await self._upload_large(blob)
+            else:
+                media = "application/octet-stream"
+                await self._ask("PUT", f"/api/v1/blobs/{blob.digest}", data=b"", media=media)
 
     async def _upload_large(self, blob: NamedBlob) -> None:
         if blob.path is None or _size_of(blob.path) != blob.size:
@@ -337,7 +354,8 @@ def _unreachable(status: int, answer: Any, retry_after_s: float | None) -> Unrea
     """Every other refusal is about the server, not about the file: keep it and try again."""
     error = answer.get("error") if isinstance(answer, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
-    return Unreachable(
+    kind = NotCarried if _code_of(answer) == "artifacts_not_served" else Unreachable
+    return kind(
         f"{message or 'a file is not taken'} ({_code_of(answer) or f'HTTP {status}'})",
         retry_after_s=retry_after_s,
     )
