@@ -44,8 +44,11 @@ def check_artifact_path(path: str) -> None:
     decoded = path
     for _ in range(_DECODINGS):
         _check_escape(decoded, shown)
+        if "%" not in decoded:
+            break
         decoded = unquote(decoded)
-    _check_escape(decoded, shown)
+    else:
+        _check_escape(decoded, shown)
     for part in path.split("/"):
         _check_part(part, shown)
 
