@@ -82,6 +82,10 @@ class CommittedState:
         return (row[0], row[1]) if row else None
 
     def stream_since(self, run_id: str, after: int, *, batches_max: int) -> list[BatchBody]:
+        archived = self._connection.execute("SELECT max(last_position) FROM archive").fetchone()[0]
+        if archived is not None and after < archived:
+            # What came since may be detached already: too much to look through.
+            return [BatchBody(0, b"")] * batches_max
         # The inner select finds the batch that `after` may lie inside of, by the index.
         rows = self._connection.execute(
             "SELECT n, payload FROM batch WHERE run_id = :run AND first_position + n - 1 > :after"

@@ -18,7 +18,7 @@ import pytest
 from tests.support.histories import make_store
 from tests.support.processes import environment, run_cli
 
-KILLS = 20 if os.environ.get("TRACKER_CHAOS_ROUNDS") == "full" else 3
+KILLS = 20 if os.environ.get("TRACKER_CHAOS_ROUNDS") == "full" else 2
 
 _SLOWLY = """
 import sys

@@ -15,10 +15,12 @@ from ingest.archive.archiving import ArchiveReport, archive_log, detach_archived
 from ingest.archive.log import ArchiveLog, open_archive
 from ingest.archive.manifest import ArchiveMismatch, ArchiveTaken, add_segment
 from ingest.archive.segments import encode_segment
+from ingest.errors import StreamMoved
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
 from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.event_stores.sqlite_reader import SqliteLogReader
+from ingest.state import EVENT_STORE
 from projections.builds import Builds
 from projections.findings import Fault, VerifyReport
 from projections.kinds import KINDS
@@ -331,8 +333,6 @@ async def test_old_manifests_are_removed_but_two(store: SqliteEventStore, locati
 
 async def test_a_server_archives_and_serves_on(tmp_path: Path) -> None:
     async with serving(tmp_path, artifacts_destination=str(tmp_path / "artifacts")) as server:
-        from ingest.state import EVENT_STORE
-
         await fill(server.app[EVENT_STORE])
         head = (await server.ask("GET", "/api/v1/log/head")).json["position"]
         before = await server.ask("GET", f"/api/v1/events?limit=10000&min_position={head}")
@@ -350,6 +350,35 @@ async def test_a_server_archives_and_serves_on(tmp_path: Path) -> None:
     assert after.body == before.body
     assert len(series.json["steps"]) == 100
     assert past.status == 200
+
+
+async def test_a_decision_prepared_before_a_detach_is_taken_again(
+    store: SqliteEventStore, tmp_path: Path
+) -> None:
+    head = await store.head()
+    await archived(store, str(tmp_path / "archive"), detach=True)
+    tagged = [event("tags.set", START_US, tags={"a": "b"})]
+
+    with pytest.raises(StreamMoved):
+        await store.append_decision(run_id="run-1", events=tagged, decided_at=3)
+    await store.append_decision(run_id="run-1", events=tagged, decided_at=head.next_position - 1)
+
+
+async def test_a_request_that_needs_a_damaged_object_is_told_which(tmp_path: Path) -> None:
+    async with serving(tmp_path, artifacts_destination=str(tmp_path / "artifacts")) as server:
+        await fill(server.app[EVENT_STORE])
+        answer = await server.ask("POST", "/api/v1/archive", json={"detach": True})
+        while answer.json["state"] == "running":
+            await asyncio.sleep(0.05)
+            answer = await server.ask("GET", "/api/v1/archive")
+        victim = next(iter((tmp_path / "artifacts").rglob("*.trklog")))
+        victim.unlink()
+        refused = await server.ask("GET", "/api/v1/events?limit=10000")
+        alive = await server.ask("GET", "/api/v1/runs/run-1")
+
+    assert (refused.status, refused.code) == (500, "log_damaged")
+    assert victim.name in refused.json["error"]["message"]
+    assert alive.status == 200
 
 
 async def test_a_memory_log_is_not_archived(tmp_path: Path) -> None:
