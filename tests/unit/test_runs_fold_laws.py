@@ -78,6 +78,30 @@ def artifact_facts(**owner: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
     return st.one_of(kept, reference, facts("artifact.deleted", path=paths, **owner))
 
 
+models = st.sampled_from(["m-1", "m-2"])
+points = st.lists(
+    st.tuples(
+        keys, st.sampled_from([0.5, 1, "NaN"]), st.integers(0, 2), times,
+        st.sampled_from([None, "d"]), st.just(None),
+    ).map(list),
+    max_size=2,
+)  # fmt: skip
+model_facts = st.one_of(
+    facts(
+        "model.created", model_id=models, experiment_id=st.sampled_from(["0", "7"]),
+        _name=texts, _source_run_id=st.just("p1"), _params=maps, _tags=maps,
+    ),
+    facts(
+        "model.finalized", model_id=models, status=st.sampled_from(["PENDING", "READY", "FAILED"])
+    ),
+    facts("model.deleted", model_id=models),
+    facts("model.params_logged", model_id=models, params=maps),
+    facts("model.tags_set", model_id=models, tags=maps),
+    facts("model.tag_deleted", model_id=models, key=keys),
+    facts("model.metrics_logged", model_id=models, metrics=points),
+    facts("model_input.logged", model_id=models),
+    facts("model_output.logged", model_id=models, _step=st.integers(0, 2)),
+)  # fmt: skip
 run_records = st.one_of(
     st.builds(
         Metrics,
@@ -114,6 +138,7 @@ run_records = st.one_of(
     facts("tag.deleted", key=keys),
     facts("events.dropped", reason=st.just("full"), count=st.integers(0, 9)),
     facts("something.new", _x=texts),
+    model_facts,
     st.one_of(artifact_facts(), artifact_facts(_model_id=st.sampled_from(["m-1", "m-2"]))),
     facts(
         "input.logged",

@@ -70,7 +70,12 @@ class Staging:
 
     def _take(self, source: Path) -> tuple[StagedFile, bool]:
         # O_NONBLOCK: opening a FIFO must not wait for somebody to write into it.
-        fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # how a socket is refused
+                raise InvalidEvent(f"{source} is no regular file, but a socket") from None
+            raise
         try:
             before = os.fstat(fd)
             _check_source(source, before)
