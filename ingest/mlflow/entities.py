@@ -123,17 +123,14 @@ def inputs_json(view: RunView) -> dict[str, Any]:
     datasets = [_dataset_input(item) for item in view.inputs]
     if datasets:
         inputs["dataset_inputs"] = datasets
-    models = [{"model_id": item.model_id} for item in getattr(view, "model_inputs", ())]
+    models = [{"model_id": item.model_id} for item in view.model_inputs]
     if models:
         inputs["model_inputs"] = models
     return inputs
 
 
 def outputs_json(view: RunView) -> dict[str, Any]:
-    models = [
-        {"model_id": item.model_id, "step": item.step}
-        for item in getattr(view, "model_outputs", ())
-    ]
+    models = [{"model_id": item.model_id, "step": item.step} for item in view.model_outputs]
     return {"model_outputs": models} if models else {}
 
 

@@ -49,7 +49,7 @@ async def log_inputs(request: web.Request) -> web.Response:
             if name not in known:
                 known.add(name)
                 made.append((EventType.INPUT_LOGGED, data))
-        read = {item.model_id for item in getattr(view, "model_inputs", ())}
+        read = {item.model_id for item in view.model_inputs}
         made += [
             (EventType.MODEL_INPUT_LOGGED, {"model_id": model_id})
             for model_id, _ in models
@@ -115,7 +115,7 @@ async def log_outputs(request: web.Request) -> web.Response:
     models = [_model(item, i) for i, item in enumerate(fields.array("models", is_required=True))]
 
     def changes(view: RunView) -> list[Change]:
-        known = {(item.model_id, item.step) for item in getattr(view, "model_outputs", ())}
+        known = {(item.model_id, item.step) for item in view.model_outputs}
         return [
             (EventType.MODEL_OUTPUT_LOGGED, {"model_id": model_id, "step": step})
             for model_id, step in models

@@ -16,6 +16,7 @@ from ingest.mlflow import (
     experiments,
     histories,
     inputs,
+    model_artifacts,
     models,
     multipart,
     proxy,
@@ -68,10 +69,13 @@ _ENDPOINTS: Final = (
         "GET", "/mlflow/metrics/get-history-bulk-interval", histories.get_history_bulk_interval
     ),
 )
+_MODEL: Final = "/mlflow/logged-models/{model_id}"
 _ARTIFACTS: Final = "/mlflow-artifacts/artifacts"
 _FILE: Final = f"{_ARTIFACTS}/{{path:.+}}"
 _ARTIFACT_ENDPOINTS: Final = (
     Endpoint("GET", "/mlflow/artifacts/list", artifacts.list_artifacts),
+    Endpoint("GET", f"{_MODEL}/artifacts/directories", model_artifacts.list_files),
+    Endpoint("GET", f"{_MODEL}/artifacts/files", model_artifacts.get_file),
     Endpoint("POST", "/mlflow/upload-artifact", artifacts.upload_artifact, takes_bytes=True),
     Endpoint("GET", _ARTIFACTS, proxy.list_files),
     Endpoint("GET", _FILE, proxy.download),

@@ -139,3 +139,27 @@ async def test_the_web_pages_upload_says_what_is_missing(server: TestServer) -> 
         "GET", "/get-artifact", params={"run_id": run_id, "path": "notes/a.txt"}
     )
     assert found.body == b"hi"
+
+
+async def test_the_files_of_a_model_are_listed_and_read(server: TestServer) -> None:
+    models = f"{API}/logged-models"
+    created = await server.ask("POST", models, json={"experiment_id": "0", "name": "net"})
+    info = created.json["model"]["info"]
+    root = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    for name in ("MLmodel", "code/net.py"):
+        await server.ask("PUT", f"{PROXY}/artifacts/{root}/{name}", data=name.encode())
+
+    own = f"{models}/{info['model_id']}/artifacts"
+    listed = await server.ask("GET", f"{own}/directories")
+    inside = await server.ask("GET", f"{own}/directories?artifact_directory_path=code")
+    read = await server.ask("GET", f"{own}/files?artifact_file_path=code/net.py")
+
+    assert listed.json["root_uri"] == info["artifact_uri"]
+    assert {file["path"]: file["is_dir"] for file in listed.json["files"]} == {
+        "MLmodel": False,
+        "code": True,
+    }
+    assert [file["path"] for file in inside.json["files"]] == ["code/net.py"]
+    assert read.body == b"code/net.py"
+    unknown = await server.ask("GET", f"{models}/m-1/artifacts/directories")
+    assert (unknown.status, unknown.json["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
