@@ -16,6 +16,7 @@ from ingest.event_stores.base import WriterState
 from ingest.event_stores.postgres_connections import Connection, Connections, PostgresOptions
 from ingest.event_stores.postgres_errors import DRIVER_ERRORS, DatabaseRefused, unavailable
 from ingest.event_stores.postgres_rows import BATCH_COLUMNS
+from ingest.event_stores.postgres_schema import check_not_newer
 from projections.log import LogHead, StoredBatch
 from tracker.events.ids import DEFAULT_WORKSPACE
 from tracker.events.limits import INT64_MAX
@@ -163,7 +164,8 @@ async def reading_log(
 ) -> AsyncIterator[PostgresLogReader]:
     """Look at the log of a workspace without serving it, and without changing anything.
 
-    Raises DatabaseRefused when there is none, StoreUnavailable when PostgreSQL is away.
+    Raises DatabaseRefused when there is none, MigrationMismatch when a newer version has
+    changed it, StoreUnavailable when PostgreSQL is away.
     """
     try:
         connections = await Connections.open(PostgresOptions(uri, pool_max=2))
@@ -185,6 +187,8 @@ async def _check_is_there(connections: Connections, workspace: str) -> None:
         is_store = await connection.fetchval("SELECT to_regclass('tracker.head')") is not None
         sql = "SELECT workspace FROM tracker.head ORDER BY workspace"
         found = [row[0] for row in await connection.fetch(sql)] if is_store else []
+        if is_store:
+            await check_not_newer(connection)
     if workspace not in found:
         raise DatabaseRefused(
             f"the database has no workspace {workspace!r}"

@@ -93,6 +93,11 @@ async def _opened(connection: Connection, workspace: str) -> OpenedWorkspace | N
     return await _find(connection, workspace)
 
 
+async def check_not_newer(connection: Connection) -> None:
+    """Raises MigrationMismatch when a newer version of this software has changed the tables."""
+    _missing(await _applied(connection))
+
+
 async def migrate(connection: Connection) -> None:
     """Apply what is missing, in the transaction that is open. Raises MigrationMismatch."""
     # IF NOT EXISTS would ask for the right to make one even where it is there.

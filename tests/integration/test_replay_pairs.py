@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from ingest.event_stores.migrations import MigrationMismatch
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
+from ingest.event_stores.postgres_errors import DatabaseRefused
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.replay.places import LogPlace, source_of
 from ingest.replay.sources import open_source
@@ -121,3 +124,30 @@ async def test_a_copy_takes_appends_and_is_verified(tmp_path: Path, postgres_dsn
     reader = SqliteLogReader(original)
     assert report.head == (await reader.head()).next_position - 1
     await asyncio.to_thread(reader.close)
+
+
+async def test_a_database_of_a_newer_version_is_refused_on_either_side(
+    tmp_path: Path, postgres_dsn: str
+) -> None:
+    original = tmp_path / "original.db"
+    await make_store(original, runs=1)
+    await replayed(original, postgres_dsn, compare="quick")
+    connection = await asyncpg.connect(postgres_dsn)
+    await connection.execute("INSERT INTO tracker.log_migration VALUES (9999, 'x', 'y', 0)")
+    await connection.close()
+
+    with pytest.raises(MigrationMismatch, match="newer version"):
+        await replayed(postgres_dsn, tmp_path / "copy.db")
+    with pytest.raises(MigrationMismatch, match="newer version"):
+        await replayed(original, postgres_dsn)
+
+
+async def test_a_workspace_that_the_database_has_not_is_told(
+    tmp_path: Path, postgres_dsn: str
+) -> None:
+    original = tmp_path / "original.db"
+    await make_store(original, runs=1)
+    await replayed(original, postgres_dsn, compare="quick")
+
+    with pytest.raises(DatabaseRefused, match="no workspace 'team'; it has 'default'"):
+        await replayed(postgres_dsn, tmp_path / "copy.db", workspace="team")
