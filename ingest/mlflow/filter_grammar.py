@@ -364,13 +364,9 @@ def texts_of(text: str) -> tuple[str, ...]:
     return values
 
 
-def parse_order(texts: Sequence[str], grammar: Grammar) -> list[OrderClause]:
-    """One clause per text. Raises MlflowRefusal."""
-    return [_order_clause(text, grammar) for text in texts]
-
-
 @lru_cache(maxsize=256)
-def _order_clause(text: str, grammar: Grammar) -> OrderClause:
+def parse_order(text: str, grammar: Grammar) -> OrderClause:
+    """One left side and its direction. Raises MlflowRefusal."""
     written = _order_text(text)
     try:
         words = shlex.split(written.replace("`", '"'))
@@ -396,7 +392,12 @@ def _order_text(text: str) -> str:
     if len(parts) == 1 and isinstance(parts[0], sql.Identifier):
         return str(parts[0].value)
     # To sqlparse this one is the name of a type, which matters to the registry's orders only.
-    if parts[0].match(tokens.Name.Builtin, ["timestamp"]):
+    if (
+        parts
+        and parts[0].match(tokens.Name.Builtin, ["timestamp"])
+        and (len(parts) == 1 or parts[-1].ttype is tokens.Keyword.Order)
+        and all(part.is_whitespace for part in parts[1:-1])
+    ):
         return "timestamp"
     raise _unreadable(text)
 

@@ -7,7 +7,8 @@ Here is what differs from the native language:
 - A run's name is its tag `mlflow.runName`, and its parent's id the tag `mlflow.parentRunId`,
   also where a native run said them in its own fields.
 - ILIKE folds the case of ASCII letters only, as SQLite does.
-- An infinity is the largest float64, as MLflow's store keeps it and its clients see it.
+- In comparisons an infinity is the largest float64, as MLflow's store keeps it and its
+  clients see it. (In orders it stays beyond that one.)
 - Params and tags are ordered by the whole of their texts.
 - Ids of experiments are ordered as numbers, and decide in descending order between equals.
 
@@ -30,8 +31,8 @@ from ingest.mlflow.filter_grammar import (
     TAG,
     Clause,
     Grammar,
-    OrderClause,
     cut,
+    parse_order,
     set_text,
 )
 from ingest.mlflow.filter_grammar import EXPERIMENTS as EXPERIMENT_GRAMMAR
@@ -67,11 +68,11 @@ def experiment_filter(clauses: Sequence[Clause]) -> ast.Expression | None:
     return _all_of([_experiment_test(clause) for clause in clauses])
 
 
-def run_order(clauses: Sequence[OrderClause], texts: Sequence[str]) -> tuple[ast.OrderTerm, ...]:
-    """The terms of `clauses`; `texts` is how they were written."""
+def run_order(texts: Sequence[str]) -> tuple[ast.OrderTerm, ...]:
+    """The terms of an order of runs, one per text. Raises MlflowRefusal."""
     terms: list[ast.OrderTerm] = []
     seen: set[tuple[str, str]] = set()
-    for clause in clauses:
+    for clause in (parse_order(text, RUN_GRAMMAR) for text in texts):
         if clause.kind == DATASET:
             raise invalid(f"Invalid identifier type '{clause.kind}'")
         field = _run_field(clause.kind, _ALIASES.get(clause.key, clause.key))
@@ -85,12 +86,12 @@ def run_order(clauses: Sequence[OrderClause], texts: Sequence[str]) -> tuple[ast
     return tuple(terms)
 
 
-def experiment_order(clauses: Sequence[OrderClause]) -> tuple[ast.OrderTerm, ...]:
+def experiment_order(texts: Sequence[str]) -> tuple[ast.OrderTerm, ...]:
     by_id = ast.Attribute("experiment_number")
-    if not clauses:
+    if not texts:
         return (ast.OrderTerm(ast.Attribute("creation_time"), True), ast.OrderTerm(by_id))
     terms: list[ast.OrderTerm] = []
-    for clause in clauses:
+    for clause in (parse_order(text, EXPERIMENT_GRAMMAR) for text in texts):
         if clause.kind != ATTRIBUTE:
             raise invalid(f"Invalid order_by entity: {clause.kind}")
         field = by_id if clause.key == "experiment_id" else ast.Attribute(clause.key)

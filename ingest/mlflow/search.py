@@ -19,7 +19,7 @@ from ingest.messages import json_answer
 from ingest.mlflow.bodies import Fields, query_list, read_fields, wrong_type
 from ingest.mlflow.entities import experiment_json, run_json
 from ingest.mlflow.errors import invalid
-from ingest.mlflow.filter_grammar import EXPERIMENTS, RUNS, parse_filter, parse_order
+from ingest.mlflow.filter_grammar import EXPERIMENTS, RUNS, parse_filter
 from ingest.mlflow.filter_trees import (
     experiment_filter,
     experiment_order,
@@ -124,13 +124,13 @@ async def search_experiments(request: web.Request) -> web.Response:
 
 def _runs_query(text: str, orders: Sequence[str]) -> tuple[Filter, Order]:
     clauses = parse_filter(text, RUNS)
-    order = run_order(parse_order(orders, RUNS), orders)
+    order = run_order(orders)
     return run_filter(clauses) or "", order
 
 
 def _experiments_query(text: str, orders: Sequence[str]) -> tuple[Filter, Order]:
     condition = experiment_filter(parse_filter(text, EXPERIMENTS))
-    return condition or "", experiment_order(parse_order(orders, EXPERIMENTS))
+    return condition or "", experiment_order(orders)
 
 
 async def _read(
