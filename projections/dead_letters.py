@@ -16,11 +16,11 @@ logger = logging.getLogger(__name__)
 class LetterBox(Protocol):
     """A projection that keeps the dead letters of all: the runs projection does."""
 
-    def put_dead_letter(self, *, position: int, run_id: str, reason: str) -> None:
+    async def put_dead_letter(self, *, position: int, run_id: str, reason: str) -> None:
         """Idempotent. Raises ProjectionStoreFailed."""
         ...
 
-    def dead_letters(self) -> list[tuple[int, str, str]]:
+    async def dead_letters(self) -> list[tuple[int, str, str]]:
         """(position, run id, reason), in order."""
         ...
 
@@ -42,19 +42,19 @@ class DeadLetters:
             reason,
         )
 
-    def store(self) -> None:
+    async def store(self) -> None:
         """Write down what was collected. Raises ProjectionStoreFailed; then call it again."""
         box = self._box()
         while self._waiting and isinstance(box, LetterBox):
             position, run_id, reason = self._waiting[0]
-            box.put_dead_letter(position=position, run_id=run_id, reason=reason)
+            await box.put_dead_letter(position=position, run_id=run_id, reason=reason)
             self.count += 1
             del self._waiting[0]
 
 
-def carry_over(old: Projection | None, new: Projection, *, of: str) -> None:
+async def carry_over(old: Projection | None, new: Projection, *, of: str) -> None:
     """Letters about other projections move on; those of the rebuilt one are answered."""
     if isinstance(old, LetterBox) and isinstance(new, LetterBox):
-        for position, run_id, reason in old.dead_letters():
+        for position, run_id, reason in await old.dead_letters():
             if not reason.startswith((f"{of}:", "decode:")):
-                new.put_dead_letter(position=position, run_id=run_id, reason=reason)
+                await new.put_dead_letter(position=position, run_id=run_id, reason=reason)

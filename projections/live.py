@@ -58,7 +58,7 @@ class LiveProjection:
             else:
                 batch, _ = group[0]
                 letters.add(batch, f"{self.kind.name}: {type(error).__name__}: {error}")
-                letters.store()
+                await letters.store()
                 await self.projection.apply([nothing_of(batch)])
         self.position = await self.projection.position()
 

@@ -20,7 +20,7 @@ from projections.log import EventLogReader, StoredBatch
 from projections.past_log import beginning_of
 from projections.read_models import RunView
 from projections.runs_fold import RunsFold
-from projections.runs_rows import SqliteRunsLoader
+from projections.runs_rows import SqlRunsLoader
 from projections.runs_store import put_changes
 from projections.runs_views import run_view
 from tracker.events.errors import CorruptPayload, InvalidEvent
@@ -82,7 +82,7 @@ class _Past:
         self._run_id = run_id
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
         self._connection.executescript(sql.load("runs_schema.sql"))
-        loader = SqliteRunsLoader(self._connection)
+        loader = SqlRunsLoader(self._connection)
         self._fold = RunsFold(loader, runs_count=0, keys_count=0, skipped=Counter())
         self._position = 0
 

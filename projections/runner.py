@@ -178,7 +178,7 @@ class ProjectionRunner:
             after=self._least(), batches_max=ROUND_BATCHES_MAX, bytes_max=ROUND_BYTES_MAX
         )
         for group in groups_of(map(self._decoded_or_nothing, batches)):
-            self._letters.store()
+            await self._letters.store()
             for live in self._folding():
                 await live.apply(group, self._letters)
             self._waiters.reach(self._served())
@@ -212,7 +212,7 @@ class ProjectionRunner:
 
     async def _switch(self, name: str, building: Building) -> None:
         old = self._live[name]
-        carry_over(old.projection, building.projection, of=name)
+        await carry_over(old.projection, building.projection, of=name)
         # Whatever of these two fails is tried again next turn.
         self._builds.switch(building.build)
         await self._on_switch(building.build)

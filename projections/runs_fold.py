@@ -42,7 +42,7 @@ order of first appearance in the log, so they too are the same in every rebuild.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from projections import run_rules
@@ -109,6 +109,27 @@ class RunsFold:
         for (run_id, keys), group in frames.items():
             entry = self._runs[run_id]
             self._metrics(entry).merge([self._keys[key] for key in keys], summarised(group))
+
+    def unknown(
+        self, *, run_ids: Collection[str], writer_ids: Collection[str], keys: Collection[str]
+    ) -> tuple[list[str], list[str], list[str]]:
+        """Those of the runs, writers and keys that would have to be loaded."""
+        some_keys = keys if len(self._keys) < self._keys_count else ()
+        return (
+            sorted(run_id for run_id in run_ids if run_id not in self._runs),
+            sorted(writer_id for writer_id in writer_ids if writer_id not in self._writers),
+            sorted(key for key in some_keys if key not in self._keys),
+        )
+
+    def run_nos_without(self, part: str, run_ids: Collection[str]) -> list[int]:
+        """The numbers of stored runs of which `part` (details …) would have to be loaded."""
+        found = []
+        for run_id in run_ids:
+            entry = self._runs.get(run_id)
+            run = self._loader.run(run_id) if entry is None else entry.run
+            if run is not None and (entry is None or getattr(entry, part) is None):
+                found.append(run.run_no)
+        return sorted(found)
 
     def take_changes(self) -> Changes:
         """What changed since the last call, to be stored in one transaction."""

@@ -1,9 +1,8 @@
-"""The rows of the runs projection: from the fold's state to SQLite and back, without loss."""
+"""The rows of the runs projection: from the fold's state to tables and back, without loss."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from projections import metric_summaries as summaries
 from projections.artifact_rules import Artifact, Folder
+from projections.connection import Connection
 from projections.input_rules import InputFacts, InputState, RunInputs, input_rows, input_tag_rows
 from projections.metric_summaries import MetricTable
 from projections.model_rules import ModelState
@@ -32,10 +32,10 @@ SQL = statements("runs_store.sql")
 Row = Sequence[Any]
 
 
-class SqliteRunsLoader:
-    """See runs_state.RunsLoader. Reads through the projection's own writing connection."""
+class SqlRunsLoader:
+    """See runs_state.RunsLoader. Reads through the connection of the projection's own tables."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def run(self, run_id: str) -> RunState | None:

@@ -1,12 +1,11 @@
-"""The runs projection on one SQLite file: the fold's changed rows and the checkpoint together.
+"""The runs projection: the fold's changed rows and the checkpoint together.
 
-The file is that of one build (see `projections.builds`). This object holds its only writing
-connection; queries read through connections of their own.
+Its tables are those of one build (see `projections.build_store`); queries read them through
+connections of their own.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -15,15 +14,17 @@ from pathlib import Path
 from typing import Final
 
 from projections import runs_rows as rows
-from projections import sql
-from projections.artifact_rules import ArtifactChanges, file_row, folder_row
+from projections.artifact_rules import ArtifactChanges, Place, file_row, folder_row
+from projections.connection import Connection
 from projections.experiment_rules import DEFAULT_EXPERIMENT
+from projections.file_tables import FileTables
+from projections.fold_tables import FoldTables
 from projections.model_rules import model_row
-from projections.projection import CheckpointMoved, DecodedBatch, ProjectionStoreFailed
+from projections.projection import DecodedBatch
+from projections.runs_ahead import load_ahead
 from projections.runs_fold import RunsFold
-from projections.runs_rows import SQL, SqliteRunsLoader
+from projections.runs_rows import SQL, SqlRunsLoader
 from projections.runs_state import Changes
-from projections.sqlite import is_about_the_store, open_for_writing, table_hashes
 
 RUNS_VERSION: Final = 2
 """Raised with every change of schema or fold: then the projection is built anew."""
@@ -33,47 +34,46 @@ LIVE_TABLES: Final = frozenset({"dead_letter"})
 
 
 class RunsProjection:
-    """See projection.Projection."""
+    """See projection.Projection. On a file, which is laid out when it is new, or other tables."""
 
     name: Final = "runs"
     version: Final = RUNS_VERSION
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = open_for_writing(
-            path, schema=sql.load("runs_schema.sql"), fill=_put_first_rows
-        )
+    def __init__(self, tables: Path | FoldTables) -> None:
+        if isinstance(tables, Path):
+            tables = FileTables(tables, "runs", put_first_rows)
+        self._tables = tables
         self._skipped: Counter[str] = Counter()
-        self._position = int(self._connection.execute(SQL["position"]).fetchone()[0])
-        self._fold: RunsFold | None = None  # made from the file when it is needed
+        self._fold: RunsFold | None = None  # made from the tables when it is needed
 
     async def position(self) -> int:
-        return self._position
+        return self._tables.position
 
     async def apply(self, batches: Sequence[DecodedBatch]) -> None:
-        new = [item for item in batches if item[0].last_position > self._position]
+        new = [item for item in batches if item[0].last_position > self._tables.position]
         if not new:
             return
-        to = new[-1][0].last_position
-        # While it is away its memory may be ahead of the file; then it is made anew.
-        fold, self._fold = self._fold, None
-        try:
-            fold = fold or self._new_fold()
+        # While it is away its memory may be ahead of the tables; then it is made anew.
+        before, self._fold = self._fold, None
+
+        def folded(connection: Connection) -> RunsFold:
+            fold = before or self._new_fold(connection)
+            load_ahead(connection, fold, new)
             fold.fold(new)
-            changes = fold.take_changes()
-            self._store(changes, to)
-        except sqlite3.Error as error:
-            if is_about_the_store(error):
-                raise ProjectionStoreFailed(f"{self._path}: {error}") from error
-            raise
+            return fold
+
+        fold = await self._tables.look(folded)
+        changes = fold.take_changes()
+        async with self._tables.moving(new[-1][0].last_position) as write:
+            await write.run(lambda connection: put_changes(connection, changes))
         fold.settle(changes)
-        self._fold, self._position = fold, to
+        self._fold = fold
 
     async def state_hash(self) -> Mapping[str, str]:
-        return table_hashes(self._connection, without=LIVE_TABLES)
+        return await self._tables.hashes(without=LIVE_TABLES)
 
     async def aclose(self) -> None:
-        self._connection.close()
+        await self._tables.aclose()
 
     # -- beyond the interface -----------------------------------------------------------
 
@@ -82,43 +82,27 @@ class RunsProjection:
         """How many events of which type were skipped since the file was opened."""
         return self._skipped
 
-    def put_dead_letter(self, *, position: int, run_id: str, reason: str) -> None:
+    async def put_dead_letter(self, *, position: int, run_id: str, reason: str) -> None:
         """Remember a batch that cannot be folded. Raises ProjectionStoreFailed."""
-        try:
-            self._connection.execute(SQL["insert_dead_letter"], (position, run_id, reason))
-        except sqlite3.Error as error:
-            raise ProjectionStoreFailed(f"{self._path}: {error}") from error
+        row = (position, run_id, reason)
+        await self._tables.put(lambda c: c.executemany(SQL["insert_dead_letter"], [row]))
 
-    def dead_letters(self) -> list[tuple[int, str, str]]:
+    async def dead_letters(self) -> list[tuple[int, str, str]]:
         """(position, run id, reason) of everything that could not be folded."""
-        return self._connection.execute(SQL["dead_letters"]).fetchall()
+        rows = await self._tables.look(lambda c: c.execute(SQL["dead_letters"]).fetchall())
+        return [tuple(row) for row in rows]
 
-    def _new_fold(self) -> RunsFold:
-        runs_count, keys_count = self._connection.execute(SQL["counts"]).fetchone()
+    def _new_fold(self, connection: Connection) -> RunsFold:
+        runs_count, keys_count = connection.execute(SQL["counts"]).fetchone()
         return RunsFold(
-            SqliteRunsLoader(self._connection),
+            SqlRunsLoader(connection),
             runs_count=runs_count,
             keys_count=keys_count,
             skipped=self._skipped,
         )
 
-    def _store(self, changes: Changes, to: int) -> None:
-        connection = self._connection
-        checkpoint = {"from": self._position, "to": to}
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if connection.execute(SQL["move_checkpoint"], checkpoint).rowcount != 1:
-                raise CheckpointMoved(f"{self._path} is not at position {self._position} any more")
-            put_changes(connection, changes)
-            connection.execute("COMMIT")
-        except BaseException:
-            # A full disk may have ended the transaction already.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
-
-def put_changes(connection: sqlite3.Connection, changes: Changes) -> None:
+def put_changes(connection: Connection, changes: Changes) -> None:
     """Write what changed, one upsert per touched key, in order of the keys."""
     put = connection.executemany
     put(SQL["insert_key"], changes.keys.items())
@@ -142,7 +126,7 @@ def put_changes(connection: sqlite3.Connection, changes: Changes) -> None:
     put(SQL["put_run_model"], sorted(models.links))
 
 
-def _put_artifacts(connection: sqlite3.Connection, changes: ArtifactChanges) -> None:
+def _put_artifacts(connection: Connection, changes: ArtifactChanges) -> None:
     put = connection.executemany
     put(
         SQL["put_artifact"],
@@ -154,18 +138,26 @@ def _put_artifacts(connection: sqlite3.Connection, changes: ArtifactChanges) -> 
     put(SQL["remove_artifact_folder"], gone)
 
 
-def _put_experiment_tags(connection: sqlite3.Connection, changes: Changes) -> None:
+def _put_experiment_tags(connection: Connection, changes: Changes) -> None:
+    gone: list[Place] = []
+    back: list[Place] = []
+    deleted: list[rows.Row] = []
+    standing: list[rows.Row] = []
     for experiment_id, key in sorted(changes.experiment_tags):
         order_us, value = changes.experiments[experiment_id].tags[key]
         if value is None:
-            connection.execute(SQL["remove_experiment_tag"], (experiment_id, key))
-            row = (experiment_id, key, order_us)
-            connection.execute(SQL["put_experiment_tag_deleted"], row)
+            gone.append((experiment_id, key))
+            deleted.append((experiment_id, key, order_us))
         else:
-            connection.execute(SQL["remove_experiment_tag_deleted"], (experiment_id, key))
-            connection.execute(SQL["put_experiment_tag"], (experiment_id, key, value, order_us))
+            back.append((experiment_id, key))
+            standing.append((experiment_id, key, value, order_us))
+    put = connection.executemany
+    put(SQL["remove_experiment_tag"], gone)
+    put(SQL["remove_experiment_tag_deleted"], back)
+    put(SQL["put_experiment_tag_deleted"], deleted)
+    put(SQL["put_experiment_tag"], standing)
 
 
-def _put_first_rows(connection: sqlite3.Connection) -> None:
+def put_first_rows(connection: Connection) -> None:
     connection.execute(SQL["insert_projection"], {"version": RUNS_VERSION})
-    connection.execute(SQL["put_experiment"], rows.experiment_row(DEFAULT_EXPERIMENT))
+    connection.executemany(SQL["put_experiment"], [rows.experiment_row(DEFAULT_EXPERIMENT)])

@@ -1,26 +1,26 @@
-"""The series projection on one SQLite file: sealed chunks and the checkpoint together.
+"""The series projection: sealed chunks and the checkpoint together.
 
-Holds the file's only writing connection. What a tail holds is needed when it is sealed, so
+What a tail holds is needed when it is sealed, so
 decoded tails are kept in memory, up to a bound; those that are not are read from the log
 again. A restart needs nothing special.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from projections import sql
 from projections.columns import Columns
+from projections.connection import Connection, prefetch
+from projections.file_tables import FileTables
+from projections.fold_tables import FoldTables, Write
 from projections.log import EventLogReader, StoredBatch
-from projections.projection import CheckpointMoved, DecodedBatch, ProjectionStoreFailed
+from projections.projection import DecodedBatch, ProjectionStoreFailed
 from projections.rounds import decoded
 from projections.series_fold import PlacedFrame, RunTail, cohorts, is_to_be_sealed
-from projections.series_store import SQL, Sealer, load_run, store_run
-from projections.sqlite import is_about_the_store, open_for_writing, table_hashes
+from projections.series_store import SQL, Sealer, load_run, store_runs
 from tracker.events.errors import CorruptPayload, InvalidEvent, TrackerError
 
 SERIES_VERSION: Final = 1
@@ -38,54 +38,44 @@ class SeriesProjection:
     name: Final = "series"
     version: Final = SERIES_VERSION
 
-    def __init__(self, path: Path, log: EventLogReader) -> None:
-        self._path = path
+    def __init__(self, tables: Path | FoldTables, log: EventLogReader) -> None:
+        if isinstance(tables, Path):
+            tables = FileTables(tables, "series", put_first_rows)
+        self._tables = tables
         self._log = log
-        self._connection = open_for_writing(
-            path, schema=sql.load("series_schema.sql"), fill=_put_first_rows
-        )
-        self._position = int(self._connection.execute(SQL["position"]).fetchone()[0])
         self._tails = TailCache()
         self._runs: OrderedDict[str, RunTail] = OrderedDict()
         self._changed: dict[str, RunTail] = {}
-        self._runs_count = 0
-        self._forget()
+        self._runs_count: int | None = None  # read from the tables when it is needed
 
     async def position(self) -> int:
-        return self._position
+        return self._tables.position
 
     async def apply(self, batches: Sequence[DecodedBatch]) -> None:
-        new = [item for item in batches if item[0].last_position > self._position]
+        new = [item for item in batches if item[0].last_position > self._tables.position]
         if not new:
             return
-        to = new[-1][0].last_position
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._move_checkpoint(to)
-            for stored, columns in new:
-                await self._fold(stored, columns)
-            for tail in self._changed.values():
-                store_run(self._connection, tail)
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            async with self._tables.moving(new[-1][0].last_position) as write:
+                await write.run(lambda connection: self._load_ahead(connection, new))
+                for stored, columns in new:
+                    await self._fold(write, stored, columns)
+                changed = list(self._changed.values())
+                await write.run(lambda connection: store_runs(connection, changed))
+        except BaseException:
             self._forget()
-            if isinstance(error, sqlite3.Error) and is_about_the_store(error):
-                raise ProjectionStoreFailed(f"{self._path}: {error}") from error
             raise
         self._changed.clear()
         while len(self._runs) > _RUNS_KEPT:
             self._runs.popitem(last=False)
-        self._position = to
 
     async def state_hash(self) -> Mapping[str, str]:
-        return table_hashes(self._connection)
+        return await self._tables.hashes()
 
     async def aclose(self) -> None:
-        self._connection.close()
+        await self._tables.aclose()
 
-    async def _fold(self, stored: StoredBatch, columns: Columns) -> None:
+    async def _fold(self, write: Write, stored: StoredBatch, columns: Columns) -> None:
         if not stored.run_id:
             return
         points = columns.points
@@ -98,19 +88,26 @@ class SeriesProjection:
         self._changed[stored.run_id] = tail
         self._tails.add(tail, stored, columns)
         if is_to_be_sealed(tail):
-            await self._seal(tail, through=stored.last_position)
+            await self._seal(write, tail, through=stored.last_position)
 
-    async def _seal(self, tail: RunTail, *, through: int) -> None:
+    async def _seal(self, write: Write, tail: RunTail, *, through: int) -> None:
         frames = self._tails.take(tail)
         if frames is None:
             frames = await self._read_tail(tail, through=through)
-        try:
-            sealer = Sealer(self._connection, tail.run_no)
+
+        def sealed(connection: Connection) -> int:
+            sealer = Sealer(connection, tail.run_no)
             for cohort in cohorts(frames):
                 sealer.seal(cohort)
+            return sealer.finish()
+
+        try:
+            metrics = await write.run(sealed)
         except CorruptPayload as error:
-            raise ProjectionStoreFailed(f"{self._path} is damaged, rebuild it: {error}") from error
-        tail.seal(through=through, metrics=sealer.finish())
+            raise ProjectionStoreFailed(
+                f"{self._tables.label} is damaged, rebuild it: {error}"
+            ) from error
+        tail.seal(through=through, metrics=metrics)
 
     async def _read_tail(self, tail: RunTail, *, through: int) -> list[PlacedFrame]:
         frames: list[PlacedFrame] = []
@@ -134,9 +131,21 @@ class SeriesProjection:
             after = batches[-1].last_position
         return frames
 
+    def _load_ahead(self, connection: Connection, new: Sequence[DecodedBatch]) -> None:
+        """Have every run of these batches in memory, or know that it is new."""
+        if self._runs_count is None:
+            self._runs_count = int(connection.execute(SQL["runs_count"]).fetchone()[0])
+        run_ids = sorted({stored.run_id for stored, _ in new} - {""} - self._runs.keys())
+        prefetch(connection, SQL["run"], [(run_id,) for run_id in run_ids])
+        for run_id in run_ids:
+            tail = load_run(connection, run_id)
+            if tail is not None:
+                self._runs[run_id] = tail
+
     def _run(self, run_id: str, *, is_needed: bool) -> RunTail | None:
-        tail = self._runs.get(run_id) or load_run(self._connection, run_id)
+        tail = self._runs.get(run_id)
         if tail is None and is_needed:
+            assert self._runs_count is not None, "counted by _load_ahead"
             self._runs_count += 1
             tail = RunTail(self._runs_count, run_id)
         if tail is not None:
@@ -144,17 +153,12 @@ class SeriesProjection:
             self._runs.move_to_end(run_id)
         return tail
 
-    def _move_checkpoint(self, to: int) -> None:
-        values = {"from": self._position, "to": to}
-        if self._connection.execute(SQL["move_checkpoint"], values).rowcount != 1:
-            raise CheckpointMoved(f"{self._path} is not at position {self._position} any more")
-
     def _forget(self) -> None:
-        """Drop what memory knows beyond the file."""
+        """Drop what memory knows beyond the tables."""
         self._runs.clear()
         self._changed.clear()
         self._tails = TailCache()
-        self._runs_count = int(self._connection.execute(SQL["runs_count"]).fetchone()[0])
+        self._runs_count = None
 
 
 class TailCache:
@@ -202,6 +206,6 @@ def _frames_of(stored: StoredBatch) -> list[PlacedFrame]:
     return [(stored.first_position, frame) for frame in columns.metrics]
 
 
-def _put_first_rows(connection: sqlite3.Connection) -> None:
+def put_first_rows(connection: Connection) -> None:
     connection.execute(SQL["insert_projection"], (SERIES_VERSION,))
     connection.execute(SQL["insert_next_ids"])

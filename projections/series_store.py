@@ -1,17 +1,18 @@
-"""The rows of the series projection as the fold writes them, on its one writing connection.
+"""The rows of the series projection as the fold writes them.
 
 Everything happens inside the caller's transaction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from projections.columns import Float64s, Int64s
-from projections.connection import Connection
+from projections.connection import Connection, prefetch
 from projections.series_codec import decode_values, encode_values
 from projections.series_fold import Cohort, RunTail, cuts, stable_order, taken_up
 from projections.series_ints import decode_ints, encode_ints
@@ -48,12 +49,15 @@ def load_run(connection: Connection, run_id: str) -> RunTail | None:
     return RunTail(row[0], run_id, *row[1:]) if row else None
 
 
-def store_run(connection: Connection, tail: RunTail) -> None:
-    row = (
-        tail.run_id, tail.run_no, tail.tail_from, tail.batches, tail.points, tail.bytes,
-        tail.sealed_points, tail.metrics,
-    )  # fmt: skip
-    connection.execute(SQL["put_run"], row)
+def store_runs(connection: Connection, tails: Iterable[RunTail]) -> None:
+    rows = [
+        (
+            tail.run_id, tail.run_no, tail.tail_from, tail.batches, tail.points, tail.bytes,
+            tail.sealed_points, tail.metrics,
+        )
+        for tail in tails
+    ]  # fmt: skip
+    connection.executemany(SQL["put_run"], rows)
 
 
 class Sealer:
@@ -94,8 +98,8 @@ class Sealer:
     def finish(self) -> int:
         """Write what is left; return how many metrics the run has."""
         self._write()
-        for kind, number in (("axis", self._next_axis), ("chunk", self._next_chunk)):
-            self._connection.execute(SQL["put_next_id"], (number, kind))
+        numbers = [(self._next_axis, "axis"), (self._next_chunk, "chunk")]
+        self._connection.executemany(SQL["put_next_id"], numbers)
         new = {k: m for k, m in self._touched.items() if m.metric_no >= self._known_below}
         old = [m for m in self._touched.values() if m.metric_no < self._known_below]
         put = self._connection.executemany
@@ -122,6 +126,12 @@ class Sealer:
             self._put_axis(steps[start:stop], times[start:stop], uses=len(members))
             for start, stop in pieces
         ]
+        taken_ids = [
+            (chunk.chunk_id,)
+            for i in members
+            for chunk in _last(self._metrics[cohort.keys[i]].short, len(axes))
+        ]
+        prefetch(self._connection, SQL["chunk_values"], taken_ids)
         for i in members:
             metric = self._metrics[cohort.keys[i]]
             values = self._with_taken(metric, len(axes), cohort.values[i])
@@ -181,7 +191,8 @@ class Sealer:
 
     def _write(self) -> None:
         for name, rows in self._rows.items():
-            self._connection.executemany(SQL[name], rows)
+            if rows:
+                self._connection.executemany(SQL[name], rows)
             rows.clear()
         self._gathered = 0
 
@@ -202,3 +213,7 @@ class Sealer:
 
     def _number(self, statement: str, *values: str) -> int:
         return int(self._connection.execute(SQL[statement], values).fetchone()[0])
+
+
+def _last(chunks: list[_ShortChunk], count: int) -> list[_ShortChunk]:
+    return chunks[len(chunks) - count :]

@@ -14,7 +14,7 @@ FROM json_each(:run_nos) j ORDER BY j.key;
 -- name: runs
 -- In the order of the run numbers asked for.
 SELECT r.run_no, r.run_id, r.name, r.experiment_id, r.user_id, r.status,
-       r.lifecycle_stage = 'deleted' OR coalesce(e.lifecycle_stage = 'deleted', 0),
+       r.lifecycle_stage = 'deleted' OR coalesce(e.lifecycle_stage = 'deleted', FALSE),
        r.start_us, r.end_us, r.end_reason, r.end_detail, r.parent_run_id, r.dropped,
        r.last_position
 FROM json_each(:run_nos) j

@@ -54,7 +54,7 @@ class Folded:
 def folded(tmp_path: Path) -> Iterator[Folded]:
     state = Folded(tmp_path)
     yield state
-    state.projection._connection.close()
+    state.projection._tables.connection.close()  # type: ignore[attr-defined]  # on a file
 
 
 async def test_a_run_exists_from_its_first_event_whatever_that_is(folded: Folded) -> None:

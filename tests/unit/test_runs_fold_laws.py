@@ -261,7 +261,7 @@ def hashes_of(transactions: Any) -> dict[str, str]:
 def state_of(transactions: Any) -> dict[str, list[Any]]:
     """All rows, with numbers resolved and without what tells the order of arrival."""
     projection = projection_after(transactions)
-    connection = projection._connection
+    connection = projection._tables.connection  # type: ignore[attr-defined]  # on a file
     runs = dict(connection.execute("SELECT run_no, run_id FROM run").fetchall())
     key_names = dict(connection.execute("SELECT key_id, key FROM key").fetchall())
     state = {}
