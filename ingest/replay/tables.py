@@ -67,10 +67,10 @@ async def export_tables(
     on_progress: OnProgress,
 ) -> None:
     """Write, then count and compare what was written. Raises ExportUnavailable, LogsDiffer."""
-    async with _open_sink(request, source.workspace, selection) as sink:
+    async with _open_sink(request, source.workspace, selection) as sink, _scratch() as runs_path:
         progress = CopyProgress(keeps_positions=False)
         while True:
-            reached = await _export_once(source, selection, sink, progress, on_progress)
+            reached = await _export_once(source, selection, sink, runs_path, progress, on_progress)
             if request.follow is None or request.follow.is_set():
                 break
             try:
@@ -97,10 +97,11 @@ async def _export_once(
     source: Source,
     selection: Selection,
     sink: TableSink,
+    runs_path: Path,
     progress: CopyProgress,
     on_progress: OnProgress,
 ) -> int:
-    """Write what there is now; return the position it reaches."""
+    """Write what there is now; return the position it reaches. `runs_path` keeps the fold."""
     noted = await sink.noted()
     after = noted.next_position - 1
     if await head_at(source.log, after) != noted:
@@ -110,20 +111,16 @@ async def _export_once(
     last = (await source.log.head()).next_position - 1
     progress.head = last if selection.until is None else min(last, selection.until)
     bounded = replace(selection, until=progress.head)
-    with tempfile.TemporaryDirectory(prefix="tracker-export-") as folder:
-        path = Path(folder) / "runs.sqlite"
-        await fold_without_metrics(source.log, path, until=progress.head)
-        connection = open_for_reading(path)
-        try:
-            experiments = experiments_of_runs(connection)
-            head = await _write_points(
-                source, bounded, sink, noted, experiments, progress, on_progress
-            )
-            for name in TABLES:
-                pieces = list(tables_of(connection, name, run_ids=selection.run_ids))
-                await sink.put_table(name, pieces, head=head)
-        finally:
-            connection.close()
+    await fold_without_metrics(source.log, runs_path, until=progress.head)
+    connection = open_for_reading(runs_path)
+    try:
+        experiments = experiments_of_runs(connection)
+        head = await _write_points(source, bounded, sink, noted, experiments, progress, on_progress)
+        for name in TABLES:
+            pieces = list(tables_of(connection, name, run_ids=selection.run_ids))
+            await sink.put_table(name, pieces, head=head)
+    finally:
+        connection.close()
     return head.next_position - 1
 
 
@@ -206,6 +203,13 @@ def _compared(expected: Mapping[str, Count], found: Mapping[str, Count]) -> Comp
     comparison.events, comparison.points = total.events, total.points
     comparison.dropped, comparison.state_hash = total.dropped, f"{total.points_hash:016x}"
     return comparison
+
+
+@asynccontextmanager
+async def _scratch() -> AsyncIterator[Path]:
+    """Where the runs are folded; gone with the export."""
+    with tempfile.TemporaryDirectory(prefix="tracker-export-") as folder:
+        yield Path(folder) / "runs.sqlite"
 
 
 @asynccontextmanager

@@ -93,8 +93,8 @@ def log_of(
     return Log(log.batches)
 
 
-async def states_of(log: EventLogReader, folder: Path, *, until: int) -> list[object]:
-    states: list[object] = []
+async def states_of(log: EventLogReader, folder: Path, *, until: int) -> list[dict[str, str]]:
+    states: list[dict[str, str]] = []
     for kind in KINDS:
         projection = kind.open(folder / f"{kind.name}.sqlite", log)
         await fold_into(projection, log, until=until, on_position=lambda position: None)
@@ -130,7 +130,7 @@ def test_a_past_log_folds_to_what_its_records_fold_to(
     whole = log_of(batches)
     position = data.draw(st.integers(1, whole.batches[-1].last_position))
 
-    async def check() -> tuple[list[object], list[object]]:
+    async def check() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             past, kept = PastLog(whole, position), beginning_of_records(batches, position)
             return (
@@ -140,6 +140,9 @@ def test_a_past_log_folds_to_what_its_records_fold_to(
 
     found, expected = asyncio.run(check())
 
+    # A cut payload is compressed anew: how many bytes a tail has in the log is no fact of it.
+    for runs_and_series in (found, expected):
+        del runs_and_series[1]["run"]
     assert found == expected
 
 
