@@ -230,7 +230,8 @@ class Run(ArtifactMethods):
         """
         from tracker.artifacts import datasets
 
-        texts = {key: values.tag_text(key, tags[key]) for key in _mapping(tags or {}, "tags")}
+        given = _mapping(tags or {}, "tags")
+        texts = {key: values.tag_text(key, given[key]) for key in given}
         if context is not None:
             texts[datasets.CONTEXT_TAG] = values.tag_text(datasets.CONTEXT_TAG, context)
         fact = datasets.describe(dataset).fact()
