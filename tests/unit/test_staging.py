@@ -33,6 +33,29 @@ def test_a_file_is_kept_under_the_digest_of_its_bytes(folder: Path, size: int) -
     assert not staged.was_changing
 
 
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_a_file_left_alone_is_copied_by_the_kernel_unless_it_is_touched_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_touched: bool
+) -> None:
+    source = folder.parent / "source"
+    source.write_bytes(os.urandom(3 * 1024 * 1024 + 17))
+    os.utime(source, (1, 1))
+    copy_range, calls = staging._copy_range, []
+
+    def copy(from_fd: int, to_fd: int, limit: int) -> bool:
+        calls.append(limit)
+        if is_touched and len(calls) == 1:
+            source.write_bytes(os.urandom(limit))
+        return copy_range(from_fd, to_fd, limit)
+
+    monkeypatch.setattr(staging, "_copy_range", copy)
+    staged = Staging(folder).take_file(source)
+    kept = staged.path.read_bytes()
+    assert calls == [len(kept)]
+    assert hashlib.sha256(kept).hexdigest() == staged.digest
+    assert kept == source.read_bytes()
+
+
 def test_each_record_has_a_file_of_its_own_and_equal_bytes_lie_once(folder: Path) -> None:
     stage = Staging(folder)
     first, second = stage.take_bytes(b"same"), stage.take_bytes(b"same")

@@ -3,9 +3,10 @@
     <writer folder>/blobs/<sha256>.<n>      one file for each record that names the digest
 
 A source is copied and hashed at once: where the file system can share blocks (reflink) the
-copy is free; else it is written while the last megabyte is hashed. What is staged is what
-was hashed, whatever happens to the source meanwhile. A file appears under its name whole,
-by a rename. A second record of the same bytes costs a link.
+copy is free; a file that has been left alone is copied by the kernel while it is hashed, and
+both are done again if it was touched after all; else each piece is hashed while it is written.
+What is staged is what was hashed, whatever happens to the source meanwhile. A file appears under
+its name whole, by a rename. A second record of the same bytes costs a link.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +33,9 @@ _ONE_THREAD_BYTES: Final = 512 * 1024
 _FICLONE: Final = 0x40049409
 # A file that somebody writes to is read again; one that never stands still is taken as read.
 _TRIES: Final = 3
+# File times advance in steps of milliseconds, of two seconds on the coarsest file systems.
+_LEFT_ALONE_NS: Final = 4_000_000_000
+_has_copy_file_range: Final = hasattr(os, "copy_file_range")
 
 
 class StagedFile(NamedTuple):
@@ -174,9 +179,13 @@ def _copy_and_hash(from_fd: int, to_fd: int, size: int) -> tuple[str, int]:
     Not more than `size` bytes are read: of a log that never stops growing, what there was.
     """
     if size > _ONE_THREAD_BYTES and _reflink(from_fd, to_fd):
-        return _hash(to_fd)
+        return _hash(to_fd, size)
     if size <= _ONE_THREAD_BYTES:
         return _copy_in_turn(from_fd, to_fd, size)
+    if _has_copy_file_range and time.time_ns() - os.fstat(from_fd).st_mtime_ns > _LEFT_ALONE_NS:
+        copied = _copy_by_kernel(from_fd, to_fd, size)
+        if copied is not None:
+            return copied
     return _copy_side_by_side(from_fd, to_fd, size)
 
 
@@ -191,11 +200,11 @@ def _reflink(from_fd: int, to_fd: int) -> bool:
     return True
 
 
-def _hash(fd: int) -> tuple[str, int]:
+def _hash(fd: int, limit: int) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    buffer = bytearray(_CHUNK_BYTES)
-    while n := os.preadv(fd, [buffer], size):
-        digest.update(memoryview(buffer)[:n])
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    while n := os.preadv(fd, [buffer[: limit - size]], size):
+        digest.update(buffer[:n])
         size += n
     return digest.hexdigest(), size
 
@@ -207,6 +216,40 @@ def _copy_in_turn(from_fd: int, to_fd: int, limit: int) -> tuple[str, int]:
         _write_all(to_fd, data)
         size += len(data)
     return digest.hexdigest(), size
+
+
+def _copy_by_kernel(from_fd: int, to_fd: int, limit: int) -> tuple[str, int] | None:
+    """None when the kernel cannot copy here, or the file was touched meanwhile.
+
+    Whoever writes to a file that was last written seconds ago gives it another time.
+    """
+    before = os.fstat(from_fd)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracker-staging") as thread:
+        copying = thread.submit(_copy_range, from_fd, to_fd, limit)
+        digest, size = _hash(from_fd, limit)
+        is_whole = copying.result() and size == limit
+    after = os.fstat(from_fd)
+    if is_whole and (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+        return digest, size
+    os.lseek(from_fd, 0, os.SEEK_SET)
+    os.lseek(to_fd, 0, os.SEEK_SET)
+    os.ftruncate(to_fd, 0)
+    return None
+
+
+def _copy_range(from_fd: int, to_fd: int, limit: int) -> bool:
+    at = 0
+    try:
+        while at < limit:
+            n = os.copy_file_range(from_fd, to_fd, limit - at, at, at)
+            if n == 0:
+                return False
+            at += n
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        return False  # another file system, or one that cannot
+    return True
 
 
 def _copy_side_by_side(from_fd: int, to_fd: int, limit: int) -> tuple[str, int]:
