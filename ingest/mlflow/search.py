@@ -28,7 +28,6 @@ from ingest.mlflow.filter_trees import (
 )
 from ingest.mlflow.names import experiment_id_of
 from ingest.mlflow.reading import current_runs, locations_of
-from ingest.state import LEASES
 from projections.read_models import (
     ExperimentView,
     Filter,
@@ -77,7 +76,6 @@ async def search_runs(request: web.Request) -> web.Response:
         view=view,
         max_results=max_results,
         page_token=token,
-        live_run_ids=request.app[LEASES].live_run_ids(),
     )
     found: list[RunView] = []
     for _ in range(PARTS_MAX):
