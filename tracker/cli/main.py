@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "verify": ("tracker.cli.verify", "Prove that a log is complete and unchanged."),
     "rebuild": ("tracker.cli.rebuild", "Build projections anew from the log."),
     "archive": ("tracker.cli.archive", "Keep a log as immutable segments."),
+    "import": ("tracker.cli.import_", "Take over what MLflow recorded."),
     "replay": ("tracker.cli.replay", "Copy a log into another store, or into tables."),
 }
 

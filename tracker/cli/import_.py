@@ -1,0 +1,178 @@
+"""`tracker import mlflow SRC`: take over what MLflow tracked, with its ids and times."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracker.cli.connection import CommandFailed, failures_told
+from tracker.cli.formats import printable
+from tracker.cli.options import option
+from tracker.cli.output import json_option, note, result, result_json, table
+from tracker.cli.transfer_bar import transfer_bar
+
+if TYPE_CHECKING:
+    from tracker.integrations.mlflow_import.files import FilePlaces
+    from tracker.integrations.mlflow_import.job import ImportReport
+    from tracker.integrations.mlflow_import.source import Source
+
+
+@click.group("import")
+def command() -> None:
+    """Take over what other trackers recorded."""
+
+
+@command.command("mlflow")
+@click.argument("src", metavar="SRC")
+@option(
+    "--to",
+    "uri",
+    env="TRACKER_URI",
+    metavar="URI",
+    help="The server, such as http://host:5000, or 'local'. [default: see tracker doctor]",
+)
+@option(
+    "--api-key",
+    env="TRACKER_API_KEY",
+    metavar="KEY",
+    help="The key the server asks for, if it does.",
+)
+@option(
+    "--artifacts-root",
+    env="TRACKER_IMPORT_ARTIFACTS_ROOT",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Where MLflow's server keeps what it calls mlflow-artifacts:/ (its "
+    "--artifacts-destination). Relative paths are looked for here, too.",
+)
+@option(
+    "--no-artifacts",
+    env="TRACKER_IMPORT_NO_ARTIFACTS",
+    is_flag=True,
+    help="Leave files where they are.",
+)
+@option(
+    "--references",
+    env="TRACKER_IMPORT_REFERENCES",
+    is_flag=True,
+    help="Note in each run where its files lie, if that is s3://… or the like.",
+)
+@option(
+    "--dry-run",
+    env="TRACKER_IMPORT_DRY_RUN",
+    is_flag=True,
+    help="Read SRC and say what is there; send nothing.",
+)
+@json_option
+def mlflow(src: str, as_json: bool, **given: Any) -> None:  # fmt: skip
+    """Import an MLflow database or a folder mlruns.
+
+    SRC is sqlite:///PATH (or the path of the file), postgresql://… or a folder mlruns.
+    MLflow itself need not be installed.
+
+    Experiments, runs, params, all points of all metrics, tags, datasets, logged models,
+    what is deleted, and files: with their ids and times. Repeating an import changes
+    nothing; one that was stopped goes on.
+
+    Exit code 1 if something was skipped.
+    """
+    with failures_told(), transfer_bar() as show:
+        report = asyncio.run(_imported(src, given, show))
+    if as_json:
+        result_json(report.as_json())
+    else:
+        _tell(report)
+    if report.skips:
+        raise SystemExit(1)
+
+
+async def _imported(src: str, given: dict[str, Any], show: Any) -> ImportReport:
+    from tracker.integrations.mlflow_import.job import count_source
+
+    source = await _source(src)
+    try:
+        places = _places(src, given)
+        if given["dry_run"]:
+            return await count_source(source, places, show)
+        return await _sent(source, places, given, show)
+    finally:
+        await source.aclose()
+
+
+async def _source(src: str) -> Source:
+    from tracker.integrations.mlflow_import.database import DatabaseSource
+    from tracker.integrations.mlflow_import.folders import FolderSource
+    from tracker.integrations.mlflow_import.tables import SqliteTables, open_tables
+
+    if "://" in src:
+        return await DatabaseSource.open(await open_tables(src))
+    path = Path(src.removeprefix("file:"))
+    if path.is_dir():
+        return FolderSource(path)
+    if path.is_file():
+        return await DatabaseSource.open(SqliteTables(path))
+    raise CommandFailed(
+        f"{src} is not there", hint="Name a folder mlruns, a SQLite file, or postgresql://…"
+    )
+
+
+def _places(src: str, given: dict[str, Any]) -> FilePlaces:
+    from tracker.integrations.mlflow_import.files import FilePlaces
+
+    root = given["artifacts_root"]
+    beside = Path(src.rpartition("///")[2] if "://" in src else src).parent
+    return FilePlaces(
+        base=root or beside.absolute(),
+        root=root,
+        takes_files=not given["no_artifacts"],
+        notes_references=given["references"],
+    )
+
+
+async def _sent(
+    source: Source, places: FilePlaces, given: dict[str, Any], show: Any
+) -> ImportReport:
+    import aiohttp
+
+    from tracker import config, destination
+    from tracker.credentials import key_for
+    from tracker.integrations.mlflow_import.job import Import
+    from tracker.integrations.mlflow_import.sending import Sender
+    from tracker.local_server import ensure_running
+    from tracker.shipper.transmit import Transmitter
+
+    uri = given["uri"] or destination.destination().uri
+    uri = destination.parse_uri(uri, source="--to")
+    if uri == destination.LOCAL:
+        uri = await asyncio.to_thread(ensure_running, config.home())
+    key = given["api_key"]
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        transmitter = Transmitter(
+            session, uri, key_of=lambda address: key or key_for(config.home(), address)
+        )
+        sender = Sender(transmitter, workspace=config.workspace())
+        return await Import(source, sender, places, show).run()
+
+
+def _tell(report: ImportReport) -> None:
+    for each in report.notes:
+        note(f"note: {printable(each, characters_max=1000)}")
+    counts = report.as_json()
+    kinds = ["experiments", "runs", "params", "tags", "metrics", "points", "inputs", "models",
+             "model_points", "artifacts", "references"]  # fmt: skip
+    table(["kind", "count"], [(kind.replace("_", " "), f"{counts[kind]:,}") for kind in kinds])
+    size = report.files.bytes / 1e6
+    if report.is_dry_run:
+        result(f"read in {report.seconds:.1f} s; nothing was sent ({size:,.1f} MB of files)")
+    else:
+        result(
+            f"{report.sent:,} records sent in {report.seconds:.1f} s, {size:,.1f} MB of files; "
+            f"{report.unchanged_runs:,} runs were here already"
+        )
+    for (kind, reason), count in sorted(report.skips.counts.items()):
+        result(f"skipped: {count:,} × {kind}: {printable(reason, characters_max=500)}")
+        for example in report.skips.examples[kind, reason]:
+            result(f"    {printable(example, characters_max=200)}")
