@@ -33,7 +33,7 @@ from ingest.routes import runs as runs_routes
 from ingest.state import LEASES, READ_STORES
 from projections import sql
 from projections.read_models import RunSearch
-from projections.runs_queries import SqliteRunsReadStore
+from projections.runs_queries import RunsQueries
 
 PARAMS, METRICS, TAGS = 20, 10, 5
 DAY_US = 86_400_000_000
@@ -193,7 +193,7 @@ class _NoLeases:
 
 
 class _OneStore:
-    def __init__(self, store: SqliteRunsReadStore) -> None:
+    def __init__(self, store: RunsQueries) -> None:
         self.runs = store
 
     async def wait_for(self, position: int, *, timeout_s: float) -> bool:
@@ -202,7 +202,7 @@ class _OneStore:
 
 async def serve(path: Path) -> None:
     """The runs' handlers on a free port of loopback, until standard input ends."""
-    store = SqliteRunsReadStore(path, clock_us=lambda: NOW_US)
+    store = RunsQueries(path, clock_us=lambda: NOW_US)
     app = web.Application()
     app[READ_STORES] = _OneStore(store)
     app[LEASES] = _NoLeases()
@@ -234,7 +234,7 @@ def server(path: Path) -> Iterator[tuple[str, int]]:
 async def measure(path: Path, url: str, pid: int, *, seconds: float) -> None:
     """CPU is the server's per request: it tells the cost even where other work takes turns."""
     process = psutil.Process(pid)
-    store = SqliteRunsReadStore(path, clock_us=lambda: NOW_US)
+    store = RunsQueries(path, clock_us=lambda: NOW_US)
     print(f"{'page of 100; ms':36} store p50   p99  HTTP p50   p99   CPU  runs")
     async with aiohttp.ClientSession() as session:
         for name, search in SEARCHES:

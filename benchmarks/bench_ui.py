@@ -29,7 +29,7 @@ from benchmarks.machine import describe_machine
 from ingest.routes import experiments, run_groups, runs, ui
 from ingest.state import LEASES, READ_STORES
 from ingest.ui.assets import build
-from projections.runs_queries import SqliteRunsReadStore
+from projections.runs_queries import RunsQueries
 from tests.support.browser import running_browser
 
 SERIES, BUCKETS = 100, 2_000
@@ -97,7 +97,7 @@ async def events(request: web.Request) -> web.Response:
 
 async def serve(path: Path) -> None:
     """The pages and the runs' handlers on a free port of loopback, until stdin ends."""
-    store = SqliteRunsReadStore(path)
+    store = RunsQueries(path)
     app = web.Application()
     app[READ_STORES] = _OneStore(store)
     app[LEASES] = _NoLeases()

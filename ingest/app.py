@@ -127,7 +127,21 @@ async def _leases(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _read_side(app: web.Application) -> AsyncIterator[None]:
-    path = app[SETTINGS].store_path
+    settings = app[SETTINGS]
+    if settings.postgres_uri is not None:
+        # Imported here: its driver is there only where it is needed.
+        from ingest.event_stores.postgres import PostgresEventStore
+        from ingest.read_side_postgres import open_postgres_read_side
+
+        store = app[EVENT_STORE]
+        assert isinstance(store, PostgresEventStore)
+        async with open_postgres_read_side(
+            store, settings.postgres_uri, workspace=settings.workspace
+        ) as shared:
+            app[READ_STORES] = app[READ_SIDE] = shared
+            yield
+        return
+    path = settings.store_path
     with tempfile.TemporaryDirectory(prefix="tracker-") as folder:
         # A log in memory has projections that go with it.
         beside = path if path is not None else Path(folder) / "tracker.db"

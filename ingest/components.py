@@ -14,7 +14,7 @@ from ingest.liveness import LeaseBook, SharedLeases
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
-    from ingest.read_side import ReadSide
+    from ingest.read_side import AnyReadSide
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
 GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
@@ -26,4 +26,4 @@ SHARED_LEASES: web.AppKey[SharedLeases | None] = web.AppKey("shared_leases")
 # Set when the server stops; whoever holds a request open watches it.
 CLOSING: web.AppKey[asyncio.Event] = web.AppKey("closing", asyncio.Event)
 # Set when projections run beside the log: what /ready and rebuilds need of them.
-READ_SIDE: web.AppKey[ReadSide] = web.AppKey("read_side")
+READ_SIDE: web.AppKey[AnyReadSide] = web.AppKey("read_side")

@@ -22,7 +22,7 @@ from ingest.settings import Settings
 from projections.builds import Builds
 from projections.log import EventLogReader
 from projections.read_models import RunsReadStore
-from projections.runs_queries import SqliteRunsReadStore
+from projections.runs_queries import RunsQueries
 from projections.runs_store import RUNS_VERSION
 
 Progress = Callable[[str, int, int], None]
@@ -87,11 +87,11 @@ async def _trees(
     build = Builds.beside(path).current("runs") if path is not None else None
     with tempfile.TemporaryDirectory(prefix="tracker-gc-") as folder:
         if build is not None and build.version == RUNS_VERSION:
-            runs = SqliteRunsReadStore(build.path)
+            runs = RunsQueries(build.path)
         else:
             scratch = Path(folder) / "runs.sqlite"
             await fold_log(log, scratch, lambda done, total: progress("folded", done, total))
-            runs = SqliteRunsReadStore(scratch)
+            runs = RunsQueries(scratch)
         try:
             yield runs
         finally:

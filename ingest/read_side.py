@@ -12,16 +12,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, cast, runtime_checkable
 
 from ingest.event_stores.base import EventStore
-from ingest.verifying import Verification
-from projections.building import BuildProgress
+from ingest.verifying import Verification, verify_files
+from projections import build_store
+from projections.build_progress import BuildProgress
 from projections.builds import Build, Builds
+from projections.file_builds import FileBuilds
 from projections.kinds import KINDS
 from projections.read_models import RunsReadStore, SeriesReadStore
 from projections.runner import ProjectionRunner
-from projections.runs_queries import SqliteRunsReadStore
+from projections.runs_queries import RunsQueries
 from projections.series_queries import SeriesQueries
 
 RETIRE_S: Final = 300.0
@@ -40,8 +42,39 @@ class _Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
+@runtime_checkable
+class AnyReadSide(Protocol):
+    """See state.ReadStores; also what /ready, rebuild and verify need, whatever the store is."""
+
+    verification: Verification | None
+
+    @property
+    def runs(self) -> RunsReadStore: ...
+
+    @property
+    def series(self) -> SeriesReadStore: ...
+
+    async def wait_for(self, position: int, *, timeout_s: float) -> bool: ...
+
+    async def projections(self) -> Sequence[ProjectionState]:
+        """How far every serving projection is, and how far behind the log."""
+        ...
+
+    async def ask_rebuild(self, name: str) -> None:
+        """Have a projection built anew beside the live one; does not wait for it."""
+        ...
+
+    async def rebuild_states(self) -> Sequence[BuildProgress]:
+        """How far each rebuild that was asked for is, or how it ended."""
+        ...
+
+    def verify(self) -> Verification:
+        """Begin to verify the store, unless that is under way; returns at once."""
+        ...
+
+
 class ReadSide:
-    """See state.ReadStores; also what /ready, rebuild and verify need."""
+    """See AnyReadSide. The projections are files beside the store's."""
 
     def __init__(self, store: EventStore, store_path: Path, *, retire_s: float) -> None:
         self._store = store
@@ -55,14 +88,14 @@ class ReadSide:
         self.runner = ProjectionRunner(
             reader=store,
             wait_for_log=lambda position, timeout_s: store.wait_for(position, timeout_s=timeout_s),
-            builds=builds,
+            builds=FileBuilds(builds),
             kinds=KINDS,
             on_switch=self._switched_in_thread,
         )
 
     @property
     def runs(self) -> RunsReadStore:
-        return cast(SqliteRunsReadStore, self._serving["runs"][1])
+        return cast(RunsQueries, self._serving["runs"][1])
 
     @property
     def series(self) -> SeriesReadStore:
@@ -87,16 +120,27 @@ class ReadSide:
     def rebuilds(self) -> Sequence[BuildProgress]:
         return self.runner.rebuilds()
 
+    async def ask_rebuild(self, name: str) -> None:
+        self.rebuild(name)
+
+    async def rebuild_states(self) -> Sequence[BuildProgress]:
+        return self.rebuilds()
+
     def verify(self) -> Verification:
         """Begin to verify the store, unless that is under way; returns at once."""
         if self.verification is None or not self.verification.is_running:
-            self.verification = Verification(self._store, self._store_path, self._builds)
+            self.verification = Verification(
+                lambda on_progress: verify_files(
+                    self._store, self._store_path, self._builds, on_progress
+                )
+            )
         return self.verification
 
     # -- opening, switching, closing --------------------------------------------------------
 
     async def start(self) -> None:
         for build in await self.runner.start():
+            assert isinstance(build, Build)
             self._serving[build.name] = (build, self._open(build))
 
     async def aclose(self) -> None:
@@ -111,10 +155,11 @@ class ReadSide:
 
     def _open(self, build: Build) -> _Closable:
         if build.name == "runs":
-            return SqliteRunsReadStore(build.path)
+            return RunsQueries(build.path)
         return SeriesQueries(build.path, self._store)
 
-    async def _switched_in_thread(self, build: Build) -> None:
+    async def _switched_in_thread(self, build: build_store.Build) -> None:
+        assert isinstance(build, Build)
         future = asyncio.run_coroutine_threadsafe(self._switched(build), self._loop)
         await asyncio.wrap_future(future)
 

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from ingest.event_stores.base import EventStore, WriterState
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from projections.builds import Builds
-from projections.findings import VerifyProgress, VerifyReport
+from projections.findings import OnProgress, VerifyProgress, VerifyReport
 from projections.kinds import KINDS
 from projections.log import LogHead, StoredBatch
 from projections.verify import verify
 
+Proving: TypeAlias = Callable[[OnProgress], Coroutine[Any, Any, VerifyReport]]
+
 
 class Verification:
-    """Begun when it is made; `progress`, `report` and `error` tell how it goes."""
+    """Begun when it is made; `progress`, `report` and `error` tell how it goes.
 
-    def __init__(self, store: EventStore, store_path: Path, builds: Builds) -> None:
+    `prove` runs in a thread and an event loop of its own.
+    """
+
+    def __init__(self, prove: Proving) -> None:
         self.progress = VerifyProgress("log", 0, 0)
         self.report: VerifyReport | None = None
         self.error: str | None = None
-        self._store = store
-        self._path = store_path
-        self._builds = builds
+        self._prove = prove
         self._stop = threading.Event()
         self._task = asyncio.get_running_loop().create_task(asyncio.to_thread(self._run))
 
@@ -40,27 +44,29 @@ class Verification:
 
     def _run(self) -> None:
         try:
-            self.report = asyncio.run(self._verify())
+            self.report = asyncio.run(self._prove(self._on_progress))
         except asyncio.CancelledError:
             self.error = "stopped before it was finished"
         except Exception as error:  # noqa: BLE001 - kept and shown
             self.error = f"{type(error).__name__}: {error}"
 
-    async def _verify(self) -> VerifyReport:
-        if not self._path.exists():
-            return await verify(
-                _LogInMemory(self._store), self._builds, KINDS, on_progress=self._on_progress
-            )
-        log = SqliteLogReader(self._path)
-        try:
-            return await verify(log, self._builds, KINDS, on_progress=self._on_progress)
-        finally:
-            log.close()
-
     def _on_progress(self, progress: VerifyProgress) -> None:
         if self._stop.is_set():
             raise asyncio.CancelledError
         self.progress = progress
+
+
+async def verify_files(
+    store: EventStore, path: Path, builds: Builds, on_progress: OnProgress
+) -> VerifyReport:
+    """Prove a log in a file, or one in memory, and the projections beside it."""
+    if not path.exists():
+        return await verify(_LogInMemory(store), builds, KINDS, on_progress=on_progress)
+    log = SqliteLogReader(path)
+    try:
+        return await verify(log, builds, KINDS, on_progress=on_progress)
+    finally:
+        log.close()
 
 
 class _LogInMemory:

@@ -39,6 +39,10 @@ class Build:
     version: int
     path: Path
 
+    @property
+    def label(self) -> str:
+        return str(self.path)
+
 
 class Builds:
     def __init__(self, folder: Path) -> None:

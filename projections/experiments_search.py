@@ -53,6 +53,7 @@ def find_experiments(
         cursor = decode_token(page_token, name, columns=width)
         now_us = cursor.now_us
     entity = ExperimentEntity(now_us, dialect)
+    expression = dialect.prepared(connection, expression, entity)
     order = order_of(terms, entity)
     conditions = [_LIFECYCLES[view], compile_filter(expression, entity, EXPERIMENTS)]
     if cursor is not None:

@@ -11,7 +11,8 @@ from typing import TypeVar
 from projections import sql
 from projections.connection import Connection
 from projections.projection import CheckpointMoved, ProjectionStoreFailed
-from projections.sqlite import is_about_the_store, open_for_writing, statements, table_hashes
+from projections.sqlite import FileRows, is_about_the_store, open_for_writing, statements
+from projections.table_rows import hashes_of
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class FileTables:
         return self._done(work)
 
     async def hashes(self, *, without: frozenset[str] = frozenset()) -> Mapping[str, str]:
-        return table_hashes(self.connection, without=without)
+        return hashes_of(FileRows(self.connection), without=without)
 
     async def aclose(self) -> None:
         self.connection.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from projections.builds import Build
+from projections.build_store import Build, BuildStore
 from projections.dead_letters import DeadLetters
 from projections.kinds import ProjectionKind
 from projections.log import EventLogReader
@@ -23,12 +23,14 @@ class LiveProjection:
     def __init__(
         self,
         kind: ProjectionKind,
+        builds: BuildStore,
         build: Build,
         log: EventLogReader,
         projection: Projection | None,
         position: int,
     ) -> None:
         self._log = log
+        self._builds = builds
         self.kind = kind
         self.build = build
         self.projection = projection
@@ -44,7 +46,7 @@ class LiveProjection:
         try:
             await self.projection.apply(group)
         except CheckpointMoved:
-            opened = self.kind.open(self.build.path, self._log)
+            opened = await self._builds.open(self.kind, self.build, self._log)
             await self.projection.aclose()
             self.projection = opened
             self.position = await opened.position()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from projections.connection import Connection
 from projections.model_rules import ModelState
 from projections.sqlite import statements
 
@@ -46,21 +46,19 @@ class ModelView:
     order_us: int  # a later decision about it takes a greater one
 
 
-def get_model(connection: sqlite3.Connection, model_id: str) -> ModelView | None:
+def get_model(connection: Connection, model_id: str) -> ModelView | None:
     """The model, deleted or not; None until it was created."""
     rows = connection.execute(SQL["model"], {"model_id": model_id}).fetchall()
     return next(iter(_views(connection, rows)), None)
 
 
-def models_of(connection: sqlite3.Connection, experiment_ids: Sequence[str]) -> list[ModelView]:
+def models_of(connection: Connection, experiment_ids: Sequence[str]) -> list[ModelView]:
     """The models of these experiments that are not deleted, latest first."""
     asked = {"experiment_ids": json.dumps(list(experiment_ids), ensure_ascii=False)}
     return _views(connection, connection.execute(SQL["models_of"], asked).fetchall())
 
 
-def _views(
-    connection: sqlite3.Connection, rows: Sequence[tuple[str, int, int, str]]
-) -> list[ModelView]:
+def _views(connection: Connection, rows: Sequence[tuple[str, int, int, str]]) -> list[ModelView]:
     ids = json.dumps([row[0] for row in rows])
     metrics: defaultdict[str, list[ModelMetric]] = defaultdict(list)
     for model_id, run_id, key, value, step, time_us, name, digest in connection.execute(

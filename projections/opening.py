@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from projections.builds import Builds
+from projections.build_store import BuildStore
 from projections.kinds import ProjectionKind
 from projections.live import LiveProjection
 from projections.log import EventLogReader
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 async def open_live(
-    builds: Builds, kinds: Sequence[ProjectionKind], log: EventLogReader
+    builds: BuildStore, kinds: Sequence[ProjectionKind], log: EventLogReader
 ) -> list[LiveProjection]:
     """The serving build of every kind, after leftovers of crashed builds were removed.
 
@@ -24,7 +24,7 @@ async def open_live(
     is another log than it was) is replaced by an empty one. Raises ProjectionStoreFailed
     or UnreadablePointer, with nothing left open.
     """
-    builds.remove_leftovers()
+    await builds.remove_leftovers()
     head = (await log.head()).next_position - 1
     opened: list[LiveProjection] = []
     try:
@@ -35,33 +35,34 @@ async def open_live(
         for live in opened:
             await live.aclose()
         raise
-    builds.remove_leftovers()
+    await builds.remove_leftovers()
     return opened
 
 
 async def _go_on(
-    builds: Builds, kind: ProjectionKind, log: EventLogReader, head: int
+    builds: BuildStore, kind: ProjectionKind, log: EventLogReader, head: int
 ) -> LiveProjection | None:
-    build = builds.current(kind.name)
+    build = await builds.current(kind.name)
     if build is None:
         return None
     if build.version != kind.version:
-        return LiveProjection(kind, build, log, None, 0)
+        return LiveProjection(kind, builds, build, log, None, 0)
     try:
-        projection = kind.open(build.path, log)
+        projection = await builds.open(kind, build, log)
     except ProjectionStoreFailed as error:
-        logger.warning("%s is of no use and made anew: %s", build.path, error)
+        logger.warning("%s is of no use and made anew: %s", build.label, error)
         return None
     position = await projection.position()
     if position > head:
-        logger.warning("%s is ahead of the log (%d > %d); made anew", build.path, position, head)
+        logger.warning("%s is ahead of the log (%d > %d); made anew", build.label, position, head)
         await projection.aclose()
         return None
-    return LiveProjection(kind, build, log, projection, position)
+    return LiveProjection(kind, builds, build, log, projection, position)
 
 
-async def _begin_anew(builds: Builds, kind: ProjectionKind, log: EventLogReader) -> LiveProjection:
-    build = builds.new(kind.name, version=kind.version)
-    projection = kind.open(build.path, log)
-    builds.switch(build)
-    return LiveProjection(kind, build, log, projection, 0)
+async def _begin_anew(
+    builds: BuildStore, kind: ProjectionKind, log: EventLogReader
+) -> LiveProjection:
+    build, projection = await builds.begin(kind, log)
+    await builds.switch(build)
+    return LiveProjection(kind, builds, build, log, projection, 0)

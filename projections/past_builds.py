@@ -31,7 +31,7 @@ from projections.past_log import PastLog
 from projections.projection import DecodedBatch, ProjectionStoreFailed
 from projections.read_models import RunsReadStore, SeriesReadStore
 from projections.rounds import ROUND_BATCHES_MAX, ROUND_BYTES_MAX, decoded, groups_of, nothing_of
-from projections.runs_queries import SqliteRunsReadStore
+from projections.runs_queries import RunsQueries
 from projections.series_queries import SeriesQueries
 from projections.sqlite import open_for_reading
 from tracker.events.errors import TrackerError
@@ -72,7 +72,7 @@ class PastStores:
     series: SeriesReadStore
     live_run_ids: frozenset[str]
     bytes: int
-    _closing: list[SqliteRunsReadStore | SeriesQueries] = field(default_factory=list)
+    _closing: list[RunsQueries | SeriesQueries] = field(default_factory=list)
 
     async def wait_for(self, position: int, *, timeout_s: float) -> bool:
         return True  # what it was then does not change any more
@@ -158,7 +158,7 @@ class PastBuilds:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-        runs = SqliteRunsReadStore(folder / "runs.sqlite")
+        runs = RunsQueries(folder / "runs.sqlite")
         series = SeriesQueries(folder / "series.sqlite", log)
         stores = PastStores(position, folder, runs, series, live, size, [runs, series])
         self._kept[key] = stores

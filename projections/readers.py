@@ -12,14 +12,43 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
+from projections.connection import Connection
 from projections.projection import ProjectionStoreFailed
+from projections.search.dialect import SQLITE, Dialect
 from projections.search.errors import InvalidQuery
 from projections.search.sqlite_functions import register_functions
 from projections.sqlite import open_for_reading
 
 T = TypeVar("T")
+
+
+class QueryReaders(Protocol):
+    """Connections for queries on one build, or on the one that serves."""
+
+    @property
+    def label(self) -> str:
+        """What is read, for people."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    async def run(self, query: Callable[[Connection], T]) -> T:
+        """Call `query` with a connection, in a read transaction.
+
+        Raises InvalidQuery when it takes longer than QUERY_TIMEOUT_S, and
+        ProjectionStoreFailed when the tables cannot be read.
+        """
+        ...
+
+    async def pinned(self) -> QueryReaders:
+        """Readers of the build that serves now, for what takes several transactions."""
+        ...
+
+    async def aclose(self) -> None: ...
+
 
 # As many as answer at once on a small server; more would only take turns. The one that was
 # free last is taken first, so that mostly one cache is warm and the others stay small.
@@ -33,19 +62,17 @@ _CACHE_KIB: Final = 64 * 1024
 class Readers:
     """A pool of connections to one file. The file must exist before the first query."""
 
+    dialect: Dialect = SQLITE
+
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.label = str(path)
         self._free: asyncio.LifoQueue[_Reader] = asyncio.LifoQueue()
         self._all = [_Reader(path) for _ in range(READERS)]
         for reader in reversed(self._all):
             self._free.put_nowait(reader)
 
-    async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Call `query` with a connection, in a read transaction.
-
-        Raises InvalidQuery when it takes longer than QUERY_TIMEOUT_S, and
-        ProjectionStoreFailed when the file cannot be read.
-        """
+    async def run(self, query: Callable[[Connection], T]) -> T:
+        """See QueryReaders."""
         reader = await self._free.get()
         try:
             return await asyncio.get_running_loop().run_in_executor(
@@ -53,6 +80,9 @@ class Readers:
             )
         finally:
             self._free.put_nowait(reader)
+
+    async def pinned(self) -> Readers:
+        return self  # a file is one build
 
     async def aclose(self) -> None:
         """Close when the queries under way have ended."""
@@ -69,7 +99,7 @@ class _Reader:
         self._deadline = 0.0
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="runs-reader")
 
-    def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    def run(self, query: Callable[[Connection], T]) -> T:
         self._deadline = time.monotonic() + QUERY_TIMEOUT_S
         try:
             connection = self._open()

@@ -1,7 +1,7 @@
 """Building projections anew from a log that nobody serves at the moment.
 
 Beside a live server the runner does it (see `projections.runner`); here it is done in one
-go: a new file, folded to the end of the log, then switched to, then the old one removed.
+go: a new build, folded to the end of the log, then switched to, then the old one removed.
 It stops at the first batch it cannot fold, and the old build stays.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from projections.builds import Build, Builds
+from projections.build_store import Build, BuildStore
 from projections.kinds import ProjectionKind
 from projections.log import EventLogReader
 from projections.projection import Projection
@@ -38,20 +38,19 @@ async def fold_into(
 
 
 async def rebuild(
-    kind: ProjectionKind, builds: Builds, log: EventLogReader, *, on_position: OnPosition
+    kind: ProjectionKind, builds: BuildStore, log: EventLogReader, *, on_position: OnPosition
 ) -> Build:
-    """Build one projection anew and let it serve. Nobody else may use the store meanwhile."""
-    old = builds.current(kind.name)
-    build = builds.new(kind.name, version=kind.version)
-    projection = kind.open(build.path, log)
+    """Build one projection anew and let it serve. Nobody else may fold meanwhile."""
+    old = await builds.current(kind.name)
+    build, projection = await builds.begin(kind, log)
     try:
         await fold_into(projection, log, on_position=on_position)
     except BaseException:
         await projection.aclose()
-        builds.remove(build.path)
+        await builds.remove(build)
         raise
     await projection.aclose()
-    builds.switch(build)
+    await builds.switch(build)
     if old is not None:
-        builds.remove(old.path)
+        await builds.retire(old)
     return build

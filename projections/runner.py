@@ -2,11 +2,12 @@
 
 Theory
 ------
-The thread owns the only writing connection of every build. It reads the log from the
-smallest checkpoint, decodes each batch once, and hands it to every live projection; rows
-and checkpoint go into one transaction, so a crash at any moment is followed by going on
-where the checkpoint says. Appends never wait for it: it rests after every round, for
-longer when nobody waits for its position, and lag is allowed.
+The thread owns the only writing connection of every build. Where several servers share a
+store one of them leads, and the others' runners wait for it to be gone. The thread reads the
+log from the smallest checkpoint, decodes each batch once, and hands it to every live
+projection; rows and checkpoint go into one transaction, so a crash at any moment is followed
+by going on where the checkpoint says. Appends never wait for it: it rests after every round,
+for longer when nobody waits for its position, and lag is allowed.
 
 A batch that cannot be folded becomes a dead letter: it is written down, with the reason,
 before the checkpoint passes it, and the rest goes on. Trouble with a projection's file (a
@@ -26,14 +27,15 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from projections.building import Building, BuildProgress
-from projections.builds import Build, Builds
+from projections.build_progress import BuildProgress
+from projections.build_store import Alone, Build, BuildStore, Leadership
+from projections.building import Building
 from projections.dead_letters import DeadLetters, carry_over
 from projections.kinds import ProjectionKind
 from projections.live import LiveProjection
 from projections.log import EventLogReader, StoredBatch
 from projections.opening import open_live
-from projections.projection import DecodedBatch, Projection
+from projections.projection import DecodedBatch, Projection, ProjectionStoreFailed
 from projections.rounds import (
     ROUND_BATCHES_MAX,
     ROUND_BYTES_MAX,
@@ -52,6 +54,8 @@ GATHER_S: Final = 0.05
 YIELD_S: Final = 0.002
 """Rest after a round that somebody waits for: lets the appends' thread have its turn."""
 RETRY_S: Final = 1.0
+FOLLOW_S: Final = 0.5
+"""How often a runner that does not lead looks whether it may."""
 
 WaitForLog = Callable[[int, float], Awaitable[int]]
 """Waits for a position of the log, at most so many seconds; returns the last there is."""
@@ -67,9 +71,12 @@ class ProjectionRunner:
         *,
         reader: EventLogReader,
         wait_for_log: WaitForLog,
-        builds: Builds,
+        builds: BuildStore,
         kinds: Sequence[ProjectionKind],
         on_switch: OnSwitch,
+        leadership: Leadership | None = None,
+        waiters: PositionWaiters | None = None,
+        gather_s: float = GATHER_S,
     ) -> None:
         self._reader = reader
         self._wait_for_log = wait_for_log
@@ -79,7 +86,9 @@ class ProjectionRunner:
         self._live: dict[str, LiveProjection] = {}
         self._building: dict[str, Building] = {}
         self._asked: dict[str, BuildProgress] = {}
-        self._waiters = PositionWaiters()
+        self._leadership = leadership or Alone()
+        self._waiters = waiters or PositionWaiters()
+        self._gather_s = gather_s
         self._letters = DeadLetters(self._letter_box)
         self._stop = threading.Event()
         self._nudged = asyncio.Event()
@@ -139,23 +148,43 @@ class ProjectionRunner:
         self._loop = asyncio.get_running_loop()
         answer = started.get_loop().call_soon_threadsafe
         try:
-            for live in await open_live(self._builds, self._kinds, self._reader):
-                self._live[live.kind.name] = live
-                if live.projection is None:
-                    self.rebuild(live.kind.name)
+            await self._leads()
         except Exception as error:  # noqa: BLE001 - raised by `start`
+            await self._leadership.release()
             answer(_settle, started, error)
             return
-        self._waiters.reach(self._served())
         answer(_settle, started, [live.build for live in self._live.values()])
         try:
             while not self._stop.is_set():
                 await self._turn()
         finally:
             await self._close()
+            await self._leadership.release()
+
+    async def _leads(self) -> bool:
+        """Whether this runner folds: it leads still, or has taken over just now."""
+        if self._live:
+            if await self._leadership.holds():
+                return True
+            logger.warning("projections: another server folds now")
+            self._asked.clear()
+            await self._close()
+            return False
+        if not await self._leadership.acquire():
+            return False
+        opened = await open_live(self._builds, self._kinds, self._reader)
+        self._live = {live.kind.name: live for live in opened}
+        for live in opened:
+            if live.projection is None:
+                self.rebuild(live.kind.name)
+        self._waiters.reach(self._served())
+        return True
 
     async def _turn(self) -> None:
         try:
+            if not await self._leads():
+                await self._rest(FOLLOW_S)
+                return
             has_folded = await self._live_round()
             is_building = await self._building_round()
         except Exception as error:  # noqa: BLE001 - counted and shown; the thread must live
@@ -166,7 +195,7 @@ class ProjectionRunner:
         if is_building or (has_folded and self._waiters.has_waiters):
             await self._rest(YIELD_S)
         elif has_folded:
-            await self._rest(GATHER_S)
+            await self._rest(self._gather_s)
         else:
             await self._wait_for_log(self._least() + 1, POLL_S)
 
@@ -196,38 +225,53 @@ class ProjectionRunner:
 
     async def _building_round(self) -> bool:
         """Feed the rebuilds one round each; whether one is under way."""
+        for name in await self._builds.asked():
+            self.rebuild(name)
         for name, progress in list(self._asked.items()):
             if not progress.is_over and name not in self._building:
-                kind = self._live[name].kind
-                build = self._builds.new(name, version=kind.version)
-                self._building[name] = Building(kind, build, self._reader, progress)
+                begun = await self._builds.begin(self._live[name].kind, self._reader)
+                self._building[name] = Building(*begun, self._reader, progress)
         for name, building in list(self._building.items()):
             await building.round()
             if building.progress.error is not None:
                 del self._building[name]
                 await building.abandon(self._builds)
+                await self._builds.tell(building.progress)
             elif building.position >= self._live[name].position:
                 await self._switch(name, building)
+            else:
+                await self._builds.tell(building.progress)
         return bool(self._building)
 
     async def _switch(self, name: str, building: Building) -> None:
         old = self._live[name]
         await carry_over(old.projection, building.projection, of=name)
         # Whatever of these two fails is tried again next turn.
-        self._builds.switch(building.build)
+        await self._builds.switch(building.build)
         await self._on_switch(building.build)
         del self._building[name]
         self._live[name] = LiveProjection(
-            old.kind, building.build, self._reader, building.projection, building.position
+            old.kind,
+            self._builds,
+            building.build,
+            self._reader,
+            building.projection,
+            building.position,
         )
         building.progress.is_done = True
+        await self._builds.tell(building.progress)
         await old.aclose()
         self._waiters.reach(self._served())
 
     async def _close(self) -> None:
-        for building in self._building.values():
-            await building.abandon(self._builds)
-        for live in self._live.values():
+        buildings, lives = list(self._building.values()), list(self._live.values())
+        self._building, self._live = {}, {}
+        for building in buildings:
+            try:
+                await building.abandon(self._builds)
+            except ProjectionStoreFailed as error:
+                self._count(error)  # what is left is removed at the next start
+        for live in lives:
             await live.aclose()
 
     async def _rest(self, seconds: float) -> None:

@@ -1,8 +1,7 @@
-"""RunsReadStore on the SQLite file of one build of the runs projection."""
+"""RunsReadStore on the tables of the runs projection."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from projections.artifact_queries import (
     list_artifacts,
     referred_digests,
 )
+from projections.connection import Connection
 from projections.experiments_search import find_experiments
 from projections.key_search import find_keys
 from projections.models_queries import ModelView, get_model, models_of
@@ -32,7 +32,7 @@ from projections.read_models import (
     RunView,
     ViewType,
 )
-from projections.readers import Readers
+from projections.readers import QueryReaders, Readers
 from projections.run_groups import GroupPage, GroupSearch
 from projections.run_groups_sqlite import find_groups
 from projections.runs_search import check_texts, find_runs
@@ -46,15 +46,18 @@ def _clock_us() -> int:
     return time.time_ns() // 1000
 
 
-class SqliteRunsReadStore:
-    """See read_models.RunsReadStore. Every answer is of one state of the file.
+class RunsQueries:
+    """See read_models.RunsReadStore. Every answer is of one state of the tables.
 
-    The file must exist before the first query. `clock_us` is asked for searches that do
+    A file must exist before the first query. `clock_us` is asked for searches that do
     not bring a clock themselves.
     """
 
-    def __init__(self, path: Path, *, clock_us: Callable[[], int] = _clock_us) -> None:
-        self._readers = Readers(path)
+    def __init__(
+        self, tables: Path | QueryReaders, *, clock_us: Callable[[], int] = _clock_us
+    ) -> None:
+        self._readers = Readers(tables) if isinstance(tables, Path) else tables
+        self._dialect = self._readers.dialect
         self._clock_us = clock_us
 
     async def position(self) -> int:
@@ -67,8 +70,8 @@ class SqliteRunsReadStore:
         if search.now_us == 0:
             search = replace(search, now_us=self._clock_us())
 
-        def query(connection: sqlite3.Connection) -> Page[RunView]:
-            found = find_runs(connection, search)
+        def query(connection: Connection) -> Page[RunView]:
+            found = find_runs(connection, search, self._dialect)
             count = fitting(connection, found.run_nos, entries_max=PAGE_ENTRIES_MAX)
             views = run_views(connection, found.run_nos[:count], search.live_run_ids)
             return Page(views, found.token_after(count), _position(connection))
@@ -80,8 +83,8 @@ class SqliteRunsReadStore:
         if groups.search.now_us == 0:
             groups = replace(groups, search=replace(groups.search, now_us=self._clock_us()))
 
-        def query(connection: sqlite3.Connection) -> GroupPage:
-            found, runs, is_reduced = find_groups(connection, groups)
+        def query(connection: Connection) -> GroupPage:
+            found, runs, is_reduced = find_groups(connection, groups, self._dialect)
             return GroupPage(found, runs, is_reduced, _position(connection))
 
         return await self._readers.run(query)
@@ -90,7 +93,7 @@ class SqliteRunsReadStore:
         return await self._readers.run(lambda c: _first(experiment_views(c, [experiment_id])))
 
     async def get_experiment_by_name(self, name: str) -> ExperimentView | None:
-        def query(connection: sqlite3.Connection) -> ExperimentView | None:
+        def query(connection: Connection) -> ExperimentView | None:
             found = connection.execute(SQL["experiment_id_by_name"], {"name": name}).fetchone()
             return None if found is None else _first(experiment_views(connection, [found[0]]))
 
@@ -107,7 +110,7 @@ class SqliteRunsReadStore:
     ) -> Page[ExperimentView]:
         now_us = self._clock_us()
 
-        def query(connection: sqlite3.Connection) -> Page[ExperimentView]:
+        def query(connection: Connection) -> Page[ExperimentView]:
             found = find_experiments(
                 connection,
                 filter=filter,
@@ -116,6 +119,7 @@ class SqliteRunsReadStore:
                 max_results=max_results,
                 page_token=page_token,
                 now_us=now_us,
+                dialect=self._dialect,
             )
             views = experiment_views(connection, found.experiment_ids)
             return Page(views, found.next_page_token, _position(connection))
@@ -123,7 +127,7 @@ class SqliteRunsReadStore:
         return await self._readers.run(query)
 
     async def metric_keys(self, run_id: str) -> Sequence[str]:
-        def query(connection: sqlite3.Connection) -> list[str]:
+        def query(connection: Connection) -> list[str]:
             return [key for (key,) in connection.execute(SQL["metric_keys"], {"run_id": run_id})]
 
         return await self._readers.run(query)
@@ -131,8 +135,8 @@ class SqliteRunsReadStore:
     async def keys(self, search: KeySearch) -> KeyPage:
         check_texts([search.prefix, *search.experiment_ids], "prefix or experiment id")
 
-        def query(connection: sqlite3.Connection) -> KeyPage:
-            keys, is_reduced = find_keys(connection, search)
+        def query(connection: Connection) -> KeyPage:
+            keys, is_reduced = find_keys(connection, search, self._dialect)
             return KeyPage(keys, is_reduced, _position(connection))
 
         return await self._readers.run(query)
@@ -170,7 +174,7 @@ class SqliteRunsReadStore:
         await self._readers.aclose()
 
 
-def _position(connection: sqlite3.Connection) -> int:
+def _position(connection: Connection) -> int:
     return int(connection.execute(SQL["position"]).fetchone()[0] or 0)
 
 

@@ -70,6 +70,7 @@ def find_runs(connection: Connection, search: RunSearch, dialect: Dialect = SQLI
         cursor = decode_token(search.page_token, name, columns=columns)
         now_us = cursor.now_us
         entity = RunEntity(key_ids, now_us, search.live_run_ids, dialect=dialect)
+    expression = dialect.prepared(connection, expression, entity)
     selection = RunSelection(
         ast.conjuncts(expression),
         terms,
@@ -90,6 +91,7 @@ def matching_runs(connection: Connection, search: RunSearch, dialect: Dialect = 
     check_texts(search.experiment_ids, "experiment id")
     key_ids = _key_ids(connection, expression, (), dialect)
     entity = RunEntity(key_ids, search.now_us, search.live_run_ids, dialect=dialect)
+    expression = dialect.prepared(connection, expression, entity)
     selection = RunSelection(
         ast.conjuncts(expression),
         (),

@@ -179,11 +179,12 @@ def _metrics(
             last_run_no = row[0]
             of_run = metrics[last_run_no] = {}
         last, first = row[2:5], row[5:8]
-        if type(last[0]) is int:
-            last = (_exact(last[0]), *last[1:])
-        if type(first[0]) is int:
-            first = (_exact(first[0]), *first[1:])
-        of_run[row[1]] = new(MetricSummary, (new(Point, last), new(Point, first), *row[8:]))
+        last_bits, first_bits = row[14:] or (last[0], first[0])
+        if type(last_bits) is int:
+            last = (_exact(last_bits), *last[1:])
+        if type(first_bits) is int:
+            first = (_exact(first_bits), *first[1:])
+        of_run[row[1]] = new(MetricSummary, (new(Point, last), new(Point, first), *row[8:14]))
     return metrics
 
 

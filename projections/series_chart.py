@@ -26,7 +26,14 @@ from projections.series_rollup import (
     bins_of_rollups,
     joined,
 )
-from projections.series_snapshot import Chunk, Snapshot, StepRange, fine_bins, points_of
+from projections.series_snapshot import (
+    Chunk,
+    Snapshot,
+    StepRange,
+    ask_for_points,
+    fine_bins,
+    points_of,
+)
 
 # Some five milliseconds.
 RAW_POINTS_MAX: Final = 262_144
@@ -62,6 +69,7 @@ def chart(
 def _all_points(
     connection: Connection, chunks: Sequence[Chunk], tail: Points, steps: StepRange
 ) -> Bins:
+    ask_for_points(connection, chunks)
     points = merged([*(points_of(connection, chunk, steps) for chunk in chunks), tail])
     return bins_of_points(points.steps, points.times_us, points.values)
 
@@ -84,6 +92,7 @@ def _bins(
     bins, per_chunk = _rolled_up(connection, snapshot, rolled, buckets_max)
     coarse = {rolled[place] for place in _too_wide(bins, per_chunk, width)}
     place_of = {i: place for place, i in enumerate(rolled) if i not in coarse}
+    ask_for_points(connection, [chunk for i, chunk in enumerate(chunks) if i not in place_of])
     parts: list[Bins] = []
     start = stop = 0  # the roll-ups that are to be the next part, as places in `rolled`
     for i, chunk in enumerate(chunks):

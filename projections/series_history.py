@@ -23,7 +23,7 @@ import numpy as np
 from projections.columns import Int64s
 from projections.connection import Connection
 from projections.series_points import Points, merged
-from projections.series_snapshot import Chunk, StepRange, points_of
+from projections.series_snapshot import Chunk, StepRange, ask_for_points, points_of
 from tracker.events.limits import INT64_MAX
 
 WINDOW_POINTS: Final = 65_536
@@ -31,6 +31,7 @@ DEEP_WINDOW_POINTS: Final = 524_288
 HELD_POINTS_MAX: Final = 1_048_576
 _SAMPLE_EVERY: Final = 64
 _LOAD_AT_ONCE: Final = 16
+_ASKED_AHEAD: Final = 16
 
 
 @dataclass(slots=True)
@@ -87,6 +88,8 @@ class Sweep:
     def _take(self, connection: Connection, count: int) -> None:
         """Bring sources to hand until a window's worth of points is there, `count` at most."""
         held = sum(source.n - source.given for source in self._at_hand)
+        coming = [source.chunk for source in self._waiting[-_ASKED_AHEAD:] if source.chunk]
+        ask_for_points(connection, coming)
         while self._waiting and count and (held < WINDOW_POINTS or count > _LOAD_AT_ONCE):
             source = self._waiting.pop()
             held += len(source.load(connection, self._steps))

@@ -1,4 +1,4 @@
-"""The series read store on SQLite: exact history and charts, sealed chunks and tail as one.
+"""The series read store: exact history and charts, sealed chunks and tail as one.
 
 A query takes a snapshot of the projection in one transaction and reads the tail from the
 log up to the checkpoint of that same transaction: a seal in between changes nothing.
@@ -6,15 +6,15 @@ log up to the checkpoint of that same transaction: a seal in between changes not
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from projections.connection import Connection
 from projections.log import EventLogReader
 from projections.projection import ProjectionStoreFailed
 from projections.read_models import Buckets, SeriesPage
-from projections.readers import Readers
+from projections.readers import QueryReaders, Readers
 from projections.series_chart import chart
 from projections.series_history import WINDOW_POINTS, Sweep
 from projections.series_points import NO_POINTS, Points
@@ -28,20 +28,20 @@ T = TypeVar("T")
 class SeriesQueries:
     """See read_models.SeriesReadStore. `log` is the log that the projection folds."""
 
-    def __init__(self, path: Path, log: EventLogReader) -> None:
-        self._path = path
-        self._readers = Readers(path)
+    def __init__(self, tables: Path | QueryReaders, log: EventLogReader) -> None:
+        self._readers = Readers(tables) if isinstance(tables, Path) else tables
         self._tails = TailReader(log)
 
     async def position(self) -> int:
-        return await self._run(position_of)
+        return await _run(self._readers, position_of)
 
     async def history(
         self, run_id: str, key: str, *, start_step: int | None, end_step: int | None
     ) -> AsyncIterator[SeriesPage]:
         steps = StepRange(start_step, end_step)
-        snapshot, tail = await self._see(run_id, key, steps, with_coarse=False)
-        return self._pages(Sweep(snapshot.chunks, tail, steps))
+        readers = await self._readers.pinned()
+        snapshot, tail = await self._see(readers, run_id, key, steps, with_coarse=False)
+        return _pages(readers, Sweep(snapshot.chunks, tail, steps))
 
     async def buckets(
         self,
@@ -53,28 +53,29 @@ class SeriesQueries:
         buckets_max: int,
     ) -> Buckets:
         steps = StepRange(start_step, end_step)
-        snapshot, tail = await self._see(run_id, key, steps, with_coarse=True)
-        return await self._run(
-            lambda connection: chart(connection, snapshot, tail, steps, buckets_max)
+        readers = await self._readers.pinned()
+        snapshot, tail = await self._see(readers, run_id, key, steps, with_coarse=True)
+        return await _run(
+            readers, lambda connection: chart(connection, snapshot, tail, steps, buckets_max)
         )
 
     async def aclose(self) -> None:
         await self._readers.aclose()
 
-    async def _run(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return await self._readers.run(query)
-        except CorruptPayload as error:
-            # What was asked is fine; a 4xx would blame the caller.
-            raise ProjectionStoreFailed(f"{self._path} is damaged, rebuild it: {error}") from error
-
     async def _see(
-        self, run_id: str, key: str, steps: StepRange, *, with_coarse: bool
+        self,
+        readers: QueryReaders,
+        run_id: str,
+        key: str,
+        steps: StepRange,
+        *,
+        with_coarse: bool,
     ) -> tuple[Snapshot, Points]:
-        snapshot = await self._run(
+        snapshot = await _run(
+            readers,
             lambda connection: take_snapshot(
                 connection, run_id, key, steps, with_coarse=with_coarse
-            )
+            ),
         )
         if not snapshot.has_tail:
             return snapshot, NO_POINTS
@@ -83,8 +84,17 @@ class SeriesQueries:
         )
         return snapshot, tail.within(steps.start, steps.end)
 
-    async def _pages(self, sweep: Sweep) -> AsyncIterator[SeriesPage]:
-        while (window := await self._run(sweep.window)) is not None:
-            for start in range(0, len(window), WINDOW_POINTS):
-                page = window.cut(start, start + WINDOW_POINTS)
-                yield SeriesPage(page.steps, page.times_us, page.values)
+
+async def _run(readers: QueryReaders, query: Callable[[Connection], T]) -> T:
+    try:
+        return await readers.run(query)
+    except CorruptPayload as error:
+        # What was asked is fine; a 4xx would blame the caller.
+        raise ProjectionStoreFailed(f"{readers.label} is damaged, rebuild it: {error}") from error
+
+
+async def _pages(readers: QueryReaders, sweep: Sweep) -> AsyncIterator[SeriesPage]:
+    while (window := await _run(readers, sweep.window)) is not None:
+        for start in range(0, len(window), WINDOW_POINTS):
+            page = window.cut(start, start + WINDOW_POINTS)
+            yield SeriesPage(page.steps, page.times_us, page.values)

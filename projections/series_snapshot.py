@@ -7,10 +7,11 @@ may take up, are read with the snapshot (a dozen at most).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from projections.connection import Connection
+from projections.connection import Connection, prefetch
 from projections.series_codec import decode_values
 from projections.series_ints import decode_ints
 from projections.series_points import Points
@@ -79,16 +80,26 @@ def take_snapshot(
             "end_step": INT64_MAX if steps.end is None else steps.end,
         }
         found = connection.execute(SQL["chunks_with_coarse" if with_coarse else "chunks"], values)
-        for row in found.fetchall():
-            chunk = Chunk(*row)
-            is_full = chunk.n == CHUNK_POINTS
-            chunks.append(chunk if is_full else _with_points(connection, chunk))
+        chunks = [Chunk(*row) for row in found]
+        ask_for_points(connection, [chunk for chunk in chunks if chunk.n != CHUNK_POINTS])
+        chunks = [
+            chunk if chunk.n == CHUNK_POINTS else _with_points(connection, chunk)
+            for chunk in chunks
+        ]
     metric_no = metric[0] if metric is not None else 0
     return Snapshot(position, tail[0], tail[1] > 0, metric_no, chunks)
 
 
 def position_of(connection: Connection) -> int:
     return int(connection.execute(SQL["position"]).fetchone()[0])
+
+
+def ask_for_points(connection: Connection, chunks: Sequence[Chunk]) -> None:
+    """Say that the points of these will be read."""
+    to_read = [chunk for chunk in chunks if chunk.points is None]
+    prefetch(connection, SQL["values"], [(chunk.chunk_id,) for chunk in to_read])
+    axis_ids = dict.fromkeys(chunk.axis_id for chunk in to_read)
+    prefetch(connection, SQL["axis_points"], [(axis_id,) for axis_id in axis_ids])
 
 
 def points_of(connection: Connection, chunk: Chunk, steps: StepRange) -> Points:

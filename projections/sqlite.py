@@ -6,10 +6,8 @@ one connection per file writes and checkpoints. Readers open it with mode=ro and
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sqlite3
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -81,61 +79,38 @@ def is_about_the_store(error: sqlite3.Error) -> bool:
     return not isinstance(error, _ABOUT_A_ROW)
 
 
-def tables_of(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
-    """The columns of every table, primary key first, in order of name."""
-    found = {}
-    names = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        " ORDER BY name"
-    )
-    for (table,) in names.fetchall():
-        info = connection.execute("SELECT name, pk FROM pragma_table_info(?)", (table,)).fetchall()
-        found[table] = tuple(name for name, _ in sorted(info, key=_key_first))
-    return found
+class FileRows:
+    """TableRows of a SQLite file, as one transaction of a connection sees them."""
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
-def rows_of(
-    connection: sqlite3.Connection, table: str, columns: tuple[str, ...]
-) -> Iterator[tuple[Any, ...]]:
-    """All rows of a table in order of its columns. Names come from the file's own schema."""
-    names = ", ".join(_quoted(column) for column in columns)
-    order = ", ".join(str(i + 1) for i in range(len(columns)))
-    return iter(connection.execute(f"SELECT {names} FROM {_quoted(table)} ORDER BY {order}"))
+    def tables(self) -> dict[str, tuple[str, ...]]:
+        found = {}
+        names = self._connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            " ORDER BY name"
+        )
+        for (table,) in names.fetchall():
+            info = self._connection.execute(
+                "SELECT name, pk FROM pragma_table_info(?)", (table,)
+            ).fetchall()
+            found[table] = tuple(name for name, _ in sorted(info, key=_key_first))
+        return found
 
+    def key_length(self, table: str) -> int:
+        """All columns where there is no primary key."""
+        info = self._connection.execute("SELECT pk FROM pragma_table_info(?)", (table,)).fetchall()
+        return sum(1 for (pk,) in info if pk) or len(info)
 
-def table_hashes(
-    connection: sqlite3.Connection, *, without: frozenset[str] = frozenset()
-) -> dict[str, str]:
-    """A SHA-256 per table over its rows, types and float bits included."""
-    hashes = {}
-    for table, columns in tables_of(connection).items():
-        if table not in without:
-            digest = hashlib.sha256()
-            for row in rows_of(connection, table, columns):
-                digest.update(canonical(row))
-            hashes[table] = digest.hexdigest()
-    return hashes
-
-
-def canonical(row: tuple[Any, ...]) -> bytes:
-    """A row as bytes: equal if and only if every value is, by type and bits."""
-    return b"".join(map(_canonical, row))
-
-
-def _canonical(value: Any) -> bytes:
-    match value:
-        case None:
-            return b"n"
-        case int():
-            return b"i%d;" % value
-        case float():
-            return b"f" + struct.pack("<d", value)
-        case str():
-            text = value.encode("utf-8", "surrogatepass")
-            return b"s%d:" % len(text) + text
-        case _:
-            blob = bytes(value)
-            return b"b%d:" % len(blob) + blob
+    def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """Names come from the file's own schema."""
+        columns = self.tables()[table]
+        names = ", ".join(_quoted(column) for column in columns)
+        order = ", ".join(str(i + 1) for i in range(len(columns)))
+        return iter(
+            self._connection.execute(f"SELECT {names} FROM {_quoted(table)} ORDER BY {order}")
+        )
 
 
 def _split(script: str) -> Iterator[str]:

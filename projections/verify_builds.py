@@ -24,7 +24,8 @@ from projections.kinds import ProjectionKind
 from projections.log import EventLogReader
 from projections.rebuild import fold_into
 from projections.runs_store import LIVE_TABLES
-from projections.sqlite import canonical, open_for_reading, rows_of, tables_of
+from projections.sqlite import FileRows, open_for_reading
+from projections.table_rows import TableRows, canonical
 
 # Per table; a wrong fold makes every row wrong, and a handful says which.
 ROWS_LISTED_MAX: Final = 20
@@ -85,21 +86,21 @@ async def verify_build(
         stack.callback(rebuilt.close)
         try:
             proof = ProjectionProof(kind.name, build.version, position, 0, {})
-            compare(live, rebuilt, proof, report, on_progress)
+            compare(FileRows(live), FileRows(rebuilt), proof, report, on_progress)
             report.projections.append(proof)
         except sqlite3.Error as error:
             report.add(Fault.PROJECTION_UNREADABLE, f"{build.path} cannot be read: {error}")
 
 
 def compare(
-    live: sqlite3.Connection,
-    rebuilt: sqlite3.Connection,
+    live: TableRows,
+    rebuilt: TableRows,
     proof: ProjectionProof,
     report: VerifyReport,
     on_progress: OnProgress,
 ) -> None:
-    """Compare all tables of two files, streaming both in order of their primary keys."""
-    tables, expected_tables = tables_of(live), tables_of(rebuilt)
+    """Compare all tables of two builds, streaming both in order of their primary keys."""
+    tables, expected_tables = live.tables(), rebuilt.tables()
     for table in sorted(expected_tables.keys() | tables.keys()):
         if table in LIVE_TABLES:
             _report_letters(live, report)
@@ -115,8 +116,8 @@ def compare(
 
 
 def _compare_table(
-    live: sqlite3.Connection,
-    rebuilt: sqlite3.Connection,
+    live: TableRows,
+    rebuilt: TableRows,
     table: str,
     columns: tuple[str, ...],
     proof: ProjectionProof,
@@ -125,10 +126,8 @@ def _compare_table(
 ) -> None:
     digest = sha256()
     wrong = 0
-    keys = key_length(live, table)
-    pairs = _paired(
-        rows_of(live, table, columns), rows_of(rebuilt, table, columns), keys_length=keys
-    )
+    keys = live.key_length(table)
+    pairs = _paired(live.rows(table), rebuilt.rows(table), keys_length=keys)
     for row, expected in pairs:
         if row is not None:
             proof.rows += 1
@@ -207,9 +206,8 @@ def _difference(
     return f"({key}): {'; '.join(wrong)}"
 
 
-def _report_letters(live: sqlite3.Connection, report: VerifyReport) -> None:
-    rows = live.execute("SELECT position, run_id, reason FROM dead_letter ORDER BY 1, 3")
-    for position, run_id, reason in rows:
+def _report_letters(live: TableRows, report: VerifyReport) -> None:
+    for position, reason, run_id in live.rows("dead_letter"):
         report.add(
             Fault.DEAD_LETTER,
             f"the batch at position {position} of run {run_id!r} could not be folded: {reason}",
@@ -220,12 +218,6 @@ def _report_letters(live: sqlite3.Connection, report: VerifyReport) -> None:
 def position_of(connection: sqlite3.Connection, name: str) -> int:
     row = connection.execute("SELECT position FROM projection WHERE name = ?", (name,)).fetchone()
     return int(row[0]) if row else 0
-
-
-def key_length(connection: sqlite3.Connection, table: str) -> int:
-    """How many columns the primary key has; all of them when there is none."""
-    info = connection.execute("SELECT pk FROM pragma_table_info(?)", (table,)).fetchall()
-    return sum(1 for (pk,) in info if pk) or len(info)
 
 
 @contextmanager

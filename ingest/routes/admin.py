@@ -17,10 +17,10 @@ from ingest.admin_schemas import (
 )
 from ingest.errors import StoreUnavailable
 from ingest.messages import json_answer, read_json
-from ingest.read_side import ReadSide
+from ingest.read_side import AnyReadSide
 from ingest.routes.table import Route
 from ingest.state import READ_STORES
-from projections.building import BuildProgress
+from projections.build_progress import BuildProgress
 from projections.kinds import KINDS
 
 
@@ -29,12 +29,12 @@ async def begin_rebuild(request: web.Request) -> web.Response:
     side = _read_side(request)
     for kind in KINDS:
         if body.projection in (kind.name, "all"):
-            side.rebuild(kind.name)
-    return json_answer(_rebuilds(side), status=202)
+            await side.ask_rebuild(kind.name)
+    return json_answer(await _rebuilds(side), status=202)
 
 
 async def get_rebuild(request: web.Request) -> web.Response:
-    return json_answer(_rebuilds(_read_side(request)))
+    return json_answer(await _rebuilds(_read_side(request)))
 
 
 async def begin_verify(request: web.Request) -> web.Response:
@@ -47,7 +47,7 @@ async def get_verify(request: web.Request) -> web.Response:
     return json_answer(verify_answer(_read_side(request)))
 
 
-def verify_answer(side: ReadSide) -> VerifyAnswer:
+def verify_answer(side: AnyReadSide) -> VerifyAnswer:
     verification = side.verification
     if verification is None:
         return VerifyAnswer(state="none")
@@ -60,8 +60,9 @@ def verify_answer(side: ReadSide) -> VerifyAnswer:
     return VerifyAnswer(state="done", report=VerifyReportAnswer(**report))
 
 
-def _rebuilds(side: ReadSide) -> RebuildAnswer:
-    return RebuildAnswer(rebuilds=[_state(progress) for progress in side.rebuilds()])
+async def _rebuilds(side: AnyReadSide) -> RebuildAnswer:
+    states = await side.rebuild_states()
+    return RebuildAnswer(rebuilds=[_state(progress) for progress in states])
 
 
 def _state(progress: BuildProgress) -> RebuildState:
@@ -75,9 +76,9 @@ def _state(progress: BuildProgress) -> RebuildState:
     )
 
 
-def _read_side(request: web.Request) -> ReadSide:
+def _read_side(request: web.Request) -> AnyReadSide:
     side = request.app[READ_STORES]
-    if not isinstance(side, ReadSide):
+    if not isinstance(side, AnyReadSide):
         raise StoreUnavailable("this server has no projections of its own")
     return side
 

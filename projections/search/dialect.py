@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from projections.connection import Connection
+from projections.search import ast
 from projections.search.ast import Comparison, Matching
 from projections.search.patterns import like_glob
 from projections.search.sql_text import Sql
+
+if TYPE_CHECKING:
+    from projections.search.entities_sqlite import Entity
 
 # Functions that the reader's SQLite connection provides, see `sqlite_functions`.
 REGEX_FUNCTION: Final = "search_regex"
@@ -53,6 +58,12 @@ class Dialect(Protocol):
 
     def is_read_as_number(self, number: str) -> str:
         """Whether a param's text reads as a number; `number` is the column of it."""
+        ...
+
+    def prepared(
+        self, connection: Connection, expression: ast.Expression | None, entity: Entity
+    ) -> ast.Expression | None:
+        """The filter without what this database cannot be asked; see postgres.patterns."""
         ...
 
     def matches(self, value: Sql, matching: Matching, pattern: str) -> Sql: ...
@@ -97,6 +108,11 @@ class SqliteDialect:
 
     def is_read_as_number(self, number: str) -> str:
         return f"typeof({number}) = 'real'"
+
+    def prepared(
+        self, connection: Connection, expression: ast.Expression | None, entity: Entity
+    ) -> ast.Expression | None:
+        return expression
 
     def matches(self, value: Sql, matching: Matching, pattern: str) -> Sql:
         match matching:

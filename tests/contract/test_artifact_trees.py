@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from projections.read_models import ArtifactListing, ArtifactView, RunsReadStore
-from projections.runs_queries import SqliteRunsReadStore
+from projections.runs_queries import RunsQueries
 from projections.runs_store import RunsProjection
 from projections.search.errors import InvalidQuery
 from tests.support.logs import LogOfBatches, event
@@ -51,7 +51,7 @@ async def stored(events: list[Event], folder: Path) -> AsyncIterator[RunsReadSto
     if events:
         log.append("r", "w", events)
     await projection.apply(log.decoded())
-    store = SqliteRunsReadStore(folder / "runs.sqlite")
+    store = RunsQueries(folder / "runs.sqlite")
     try:
         yield store
     finally:

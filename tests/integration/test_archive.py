@@ -23,6 +23,7 @@ from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.state import EVENT_STORE
 from projections.builds import Builds
 from projections.findings import Fault, VerifyReport
+from projections.file_builds import FileBuilds
 from projections.kinds import KINDS
 from projections.log import EventLogReader, LogDamaged, StoredBatch
 from projections.rebuild import rebuild
@@ -174,8 +175,8 @@ async def _state(name: str, folder: Path) -> list[object]:
     builds = Builds.beside(folder / name)
     states = []
     for kind in KINDS:
-        build = await rebuild(kind, builds, reader, on_position=lambda position: None)
-        projection = kind.open(build.path, reader)
+        build = await rebuild(kind, FileBuilds(builds), reader, on_position=lambda position: None)
+        projection = kind.open(Path(build.label), reader)
         states.append(dict(await projection.state_hash()))
         await projection.aclose()
     await asyncio.to_thread(reader.close)

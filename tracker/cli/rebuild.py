@@ -74,6 +74,7 @@ def _rebuild_file(path: Path, projection: str, progress: Progress) -> list[dict[
 async def _rebuild_all(path: Path, projection: str, progress: Progress) -> list[dict[str, Any]]:
     from ingest.event_stores.sqlite_reader import SqliteLogReader
     from projections.builds import Builds
+    from projections.file_builds import FileBuilds
     from projections.kinds import KINDS
     from projections.rebuild import rebuild
 
@@ -90,12 +91,12 @@ async def _rebuild_all(path: Path, projection: str, progress: Progress) -> list[
                 def on_position(at: int, name: str = kind.name) -> None:
                     progress(name, at, head)
 
-                build = await rebuild(kind, builds, log, on_position=on_position)
+                build = await rebuild(kind, FileBuilds(builds), log, on_position=on_position)
                 built.append(
                     {
                         "projection": kind.name,
                         "position": head,
-                        "file": str(build.path),
+                        "file": build.label,
                         "seconds": round(time.monotonic() - started, 3),
                     }
                 )

@@ -1,0 +1,196 @@
+"""A connection to PostgreSQL with the face of sqlite3's: see projections.connection.
+
+asyncpg is asyncio only, and folds and queries are plain code that runs in a thread of its own.
+So each connection has an event loop of its own in that thread and runs it for one statement
+at a time; no other loop and no other thread is involved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from projections.postgres.layout import Table
+from projections.postgres.texts import unescaped, unescaped_json
+from projections.postgres.translation import bulk, translated
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S: Final = 5.0
+# Beyond what PostgreSQL itself keeps to: the network may be what is silent.
+_SILENCE_S: Final = 5.0
+_BULK_ROWS: Final = 5_000
+_STREAM_ROWS: Final = 5_000
+_STATEMENTS_KEPT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresPlace:
+    """`uri` may hold a password: it is shown nowhere. `is_pooled`: a pooler is in between,
+    and nothing may be kept in a session."""
+
+    uri: str = field(repr=False)
+    is_pooled: bool = False
+    statement_timeout_s: float = 15.0
+
+
+class Found:
+    """Rows that are all here. `rowcount` of a statement that gives none is what it changed."""
+
+    __slots__ = ("_at", "_rows", "rowcount")
+
+    def __init__(self, rows: Sequence[Any], rowcount: int | None = None) -> None:
+        self._rows = rows
+        self._at = 0
+        self.rowcount = len(rows) if rowcount is None else rowcount
+
+    def fetchone(self) -> Any:
+        self._at += 1
+        return self._rows[self._at - 1] if self._at <= len(self._rows) else None
+
+    def fetchall(self) -> list[Any]:
+        rest, self._at = self._rows[self._at :], len(self._rows)
+        return list(rest)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetchall())
+
+
+class PostgresConnection:
+    """Made, used and closed in one thread. Raises what the driver raises.
+
+    `tables` are those that rows are written to.
+    """
+
+    def __init__(self, place: PostgresPlace, tables: Mapping[str, Table] | None = None) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._is_pooled = place.is_pooled
+        self.tables = tables or {}
+        self._ahead: dict[str, dict[tuple[Any, ...], list[Any]]] = {}
+        try:
+            self._connection = self._loop.run_until_complete(_connect(place))
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Found:
+        ahead = self._ahead.get(sql)
+        if ahead is not None:
+            rows = ahead.get(tuple(parameters))
+            if rows is not None:
+                return Found(rows)
+        statement = translated(sql)
+        arguments = statement.arguments(parameters)
+        if statement.sql.startswith(("UPDATE", "DELETE", "INSERT")) and (
+            "RETURNING" not in statement.sql
+        ):
+            status = self._run(self._connection.execute(statement.sql, *arguments))
+            return Found((), int(status.rpartition(" ")[2]))
+        return Found(self._run(self._connection.fetch(statement.sql, *arguments)))
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
+        many = bulk(sql, self.tables)
+        rows = iter(parameters)
+        while piece := list(islice(rows, _BULK_ROWS)):
+            if many is not None:
+                self._run(self._connection.execute(many.sql, *many.columns(piece)))
+            else:
+                statement = translated(sql)
+                arguments = [statement.arguments(row) for row in piece]
+                self._run(self._connection.executemany(statement.sql, arguments))
+
+    def prefetch(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
+        """See connection.Prefetching. What is known is forgotten by `forget_ahead`."""
+        arguments = list(dict.fromkeys(map(tuple, arguments)))
+        statement = translated(sql)
+        columns = [list(column) for column in zip(*arguments, strict=True)]
+        types = ["bigint" if isinstance(column[0], int) else "text" for column in columns]
+        inner = statement.sql
+        for number in reversed(range(len(columns))):
+            inner = inner.replace(f"${number + 1}", f"asked.a{number}")
+        arrays = ", ".join(f"${n}::{type_}[]" for n, type_ in enumerate(types, 1))
+        names = ", ".join(f"a{number}" for number in range(len(columns)))
+        rows = self._run(
+            self._connection.fetch(
+                f"SELECT asked.place, found.* FROM unnest({arrays}) WITH ORDINALITY "
+                f"AS asked ({names}, place) CROSS JOIN LATERAL ({inner}) AS found",
+                *(translated("?").arguments([column])[0] for column in columns),
+            )
+        )
+        known = self._ahead.setdefault(sql, {})
+        lists: list[list[Any]] = []
+        for asked in arguments:
+            lists.append(known.setdefault(tuple(asked), []))
+        for place, *row in rows:
+            lists[place - 1].append(row)
+
+    def forget_ahead(self) -> None:
+        self._ahead.clear()
+
+    def script(self, sql: str) -> None:
+        """Statements without parameters, in one round trip."""
+        self._run(self._connection.execute(sql))
+
+    def direct(self, sql: str, *arguments: Any) -> list[Any]:
+        """A statement in PostgreSQL's own words, in the transaction that is open or its own."""
+        if not self._is_pooled or self.in_transaction:
+            return self._run(self._connection.fetch(sql, *arguments))
+        # Through a pooler, what is prepared is there in the same transaction only.
+        return self._run(self._in_transaction(sql, arguments))
+
+    def stream(self, sql: str) -> Iterator[Any]:
+        """The rows of a SELECT, some thousands at a time, inside a transaction."""
+        cursor = self._run(self._cursor(sql))
+        while rows := self._run(cursor.fetch(_STREAM_ROWS)):
+            yield from rows
+
+    @property
+    def is_closed(self) -> bool:
+        return self._connection.is_closed()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Of a transaction that was begun by `script`."""
+        return self._connection.is_in_transaction()
+
+    def close(self) -> None:
+        if not self._connection.is_closed():
+            self._connection.terminate()
+        # The transport is closed in the loop's next turn.
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    async def _in_transaction(self, sql: str, arguments: Sequence[Any]) -> list[Any]:
+        async with self._connection.transaction():
+            return await self._connection.fetch(sql, *arguments)
+
+    async def _cursor(self, sql: str) -> Any:
+        return await self._connection.cursor(sql)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(work)
+
+
+async def _connect(place: PostgresPlace) -> asyncpg.Connection[asyncpg.Record]:
+    connection = await asyncpg.connect(
+        place.uri,
+        statement_cache_size=0 if place.is_pooled else _STATEMENTS_KEPT,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=place.statement_timeout_s + _SILENCE_S,
+        server_settings={"application_name": "tracker"},
+    )
+    try:
+        async with connection.transaction():
+            for name, decoder in (("text", unescaped), ("json", unescaped_json)):
+                await connection.set_type_codec(
+                    name, schema="pg_catalog", encoder=str, decoder=decoder, format="text"
+                )
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection

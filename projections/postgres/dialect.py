@@ -1,0 +1,99 @@
+"""PostgreSQL's answers to what a compiled search asks of its database. See search.dialect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from projections.connection import Connection
+from projections.postgres.patterns import resolved
+from projections.postgres.regexes import as_postgres_regex
+from projections.search import ast
+from projections.search.ast import Comparison, Matching
+from projections.search.entities_sqlite import Entity
+from projections.search.sql_text import FALSE, TRUE, Sql
+from tracker.events.limits import INT64_MAX, INT64_MIN
+
+
+class PostgresDialect:
+    """The order of joins is kept by join_collapse_limit, see `readers`."""
+
+    ordered_join = " JOIN "
+
+    def by_index(self, name: str) -> str:
+        return ""
+
+    def unoptimised(self, column: str) -> str:
+        return column
+
+    def is_one_of(self, value: Sql, texts: Sequence[str], *, is_negated: bool = False) -> Sql:
+        operator = "<> ALL" if is_negated else "= ANY"
+        return Sql(f"{value.text} {operator} (?::text[])", (*value.params, tuple(texts)))
+
+    def is_one_of_numbers(
+        self, value: Sql, numbers: Sequence[int | float], *, is_negated: bool
+    ) -> Sql:
+        operator = "<> ALL" if is_negated else "= ANY"
+        floats = tuple(map(float, numbers))
+        return Sql(f"{value.text} {operator} (?::float8[])", (*value.params, floats))
+
+    def texts_table(self, texts: Sequence[str], alias: str) -> Sql:
+        return Sql(f"unnest(?::text[]) AS {alias} (value)", (tuple(texts),))
+
+    def numbers_table(self, numbers: Sequence[int], alias: str) -> Sql:
+        return Sql(f"unnest(?::bigint[]) AS {alias} (value)", (tuple(numbers),))
+
+    def compare_whole(self, value: Sql, comparison: Comparison, number: int | float) -> Sql:
+        """In integers: PostgreSQL would round the column to a float to compare them."""
+        if isinstance(number, float) and (math.isnan(number) or math.isinf(number)):
+            return _beyond_all(value, comparison, is_above=number > 0)
+        whole = math.floor(number)
+        if whole != number:
+            if comparison in (Comparison.EQ, Comparison.NE):
+                return _always(value, is_true=comparison is Comparison.NE)
+            # Between two integers: x > 1.5 is x > 1, and x >= 1.5 is x > 1.
+            is_greater = comparison in (Comparison.GT, Comparison.GE)
+            comparison = Comparison.GT if is_greater else Comparison.LE
+        if not INT64_MIN <= whole <= INT64_MAX:
+            return _beyond_all(value, comparison, is_above=whole > 0)
+        return Sql(f"{value.text} {comparison} ?::bigint", (*value.params, whole))
+
+    def is_read_as_number(self, number: str) -> str:
+        return f"{number} IS NOT NULL"
+
+    def prepared(
+        self, connection: Connection, expression: ast.Expression | None, entity: Entity
+    ) -> ast.Expression | None:
+        return resolved(connection, expression, entity)
+
+    def matches(self, value: Sql, matching: Matching, pattern: str) -> Sql:
+        """Regular expressions that mean another thing here were replaced by lists before."""
+        match matching:
+            case Matching.LIKE:
+                return Sql(f"{value.text} LIKE ? ESCAPE ''", (*value.params, pattern))
+            case Matching.ILIKE:
+                # Collation "C" folds the case of ASCII letters only, as SQLite does.
+                return Sql(
+                    f"{value.text} COLLATE \"C\" ILIKE ? ESCAPE ''", (*value.params, pattern)
+                )
+            case Matching.RLIKE:
+                regex = as_postgres_regex(pattern)
+                assert regex is not None, "others were replaced by `patterns.resolved`"
+                return Sql(f'{value.text} COLLATE "C" ~ ?', (*value.params, regex))
+
+
+def _always(value: Sql, *, is_true: bool) -> Sql:
+    """True or false of every value, and NULL of none, as comparisons are."""
+    return Sql("(") + value + Sql(" IS NOT NULL AND ") + (TRUE if is_true else FALSE) + Sql(")")
+
+
+def _beyond_all(value: Sql, comparison: Comparison, *, is_above: bool) -> Sql:
+    """Compared with a number that is above (or below) every integer there is."""
+    true_if_above = comparison in (Comparison.LT, Comparison.LE)
+    true_if_below = comparison in (Comparison.GT, Comparison.GE)
+    is_true = comparison is Comparison.NE or (true_if_above if is_above else true_if_below)
+    return _always(value, is_true=is_true)
+
+
+POSTGRES: Final = PostgresDialect()

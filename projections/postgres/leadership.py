@@ -1,0 +1,112 @@
+"""Which server folds: the one whose token is in the lease's row.
+
+Theory
+------
+Folding twice would do no harm to the rows (the checkpoint moves by compare-and-set) but would
+cost everything twice, so one server per workspace leads. Whoever finds the lease expired, by
+the database's clock, takes it and raises its token. A leader renews it from a task of its own,
+however long a fold takes. One that was paused or cut off may believe that it leads while
+another does: its writes are refused, as they are tied to its token in their own transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from typing import Any, Final
+
+from projections.postgres.errors import DRIVER_ERRORS, reason_of, store_failed
+from projections.postgres.sessions import Session
+
+logger = logging.getLogger(__name__)
+
+TTL_S: Final = 3.0
+RENEW_S: Final = 0.75
+
+_MAKE: Final = """
+INSERT INTO tracker.projection_lease VALUES ($1, 0, '', '-infinity') ON CONFLICT DO NOTHING
+"""
+_TAKE: Final = """
+UPDATE tracker.projection_lease
+SET token = token + 1, holder = $2, expires_at = clock_timestamp() + $3::float8 * interval '1 s'
+WHERE workspace = $1 AND expires_at < clock_timestamp()
+RETURNING token
+"""
+_RENEW: Final = """
+UPDATE tracker.projection_lease SET expires_at = clock_timestamp() + $3::float8 * interval '1 s'
+WHERE workspace = $1 AND token = $2
+RETURNING token
+"""
+_RELEASE: Final = """
+UPDATE tracker.projection_lease SET expires_at = '-infinity'
+WHERE workspace = $1 AND token = $2 RETURNING token
+"""
+
+
+class PostgresLeadership:
+    """See build_store.Leadership. Used from one event loop; the session is its own."""
+
+    def __init__(self, session: Session, workspace: str, *, ttl_s: float = TTL_S) -> None:
+        self._session = session
+        self._workspace = workspace
+        self._ttl_s = ttl_s
+        self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._token: int | None = None
+        self._is_there = False  # the lease's row
+        self._renewing: asyncio.Task[None] | None = None
+
+    @property
+    def token(self) -> int:
+        """Of this server's writes; one that nobody ever had while it does not lead."""
+        return -1 if self._token is None else self._token
+
+    async def acquire(self) -> bool:
+        """Raises ProjectionStoreFailed when the lease cannot be asked for."""
+        if self._token is not None:
+            return True
+        try:
+            if not self._is_there:
+                await self._ask(_MAKE)
+                self._is_there = True
+            taken = await self._ask(_TAKE, self._holder, self._ttl_s)
+        except DRIVER_ERRORS as error:
+            raise store_failed(error, "the lease of the projections cannot be read") from error
+        if not taken:
+            return False
+        self._token = taken[0][0]
+        logger.info("projections: this server folds from now on (token %d)", self._token)
+        self._renewing = asyncio.create_task(self._renew(), name="projection-lease")
+        return True
+
+    async def holds(self) -> bool:
+        return self._token is not None
+
+    async def release(self) -> None:
+        token, self._token = self._token, None
+        if self._renewing is not None:
+            self._renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._renewing
+            self._renewing = None
+        if token is not None:
+            with contextlib.suppress(*DRIVER_ERRORS):  # it expires by itself
+                await self._ask(_RELEASE, token)
+        await self._session.aclose()
+
+    async def _ask(self, sql: str, *arguments: Any) -> list[Any]:
+        return await self._session.run(lambda c: c.direct(sql, self._workspace, *arguments))
+
+    async def _renew(self) -> None:
+        while self._token is not None:
+            await asyncio.sleep(RENEW_S)
+            token = self._token
+            try:
+                kept = await self._ask(_RENEW, token, self._ttl_s)
+            except DRIVER_ERRORS as error:
+                logger.warning("projections: the lease cannot be renewed: %s", reason_of(error))
+                continue
+            if not kept:
+                self._token = None

@@ -1,0 +1,119 @@
+"""Reading connections to the builds of one workspace. See readers.Readers.
+
+Theory
+------
+Every query runs in one transaction with one snapshot, and asks in that same transaction which
+build serves: so all servers switch to a new build at the same moment, with the row that says
+so, and none keeps answering from an old one. `pinned` holds on to a build over several
+transactions, for what is read in pages; builds that were replaced are kept for a while.
+
+The settings make PostgreSQL run joins in the order they are written, along indexes: the search
+has planned them from the data itself (`search.plan_sqlite`), where PostgreSQL's planner would
+have to guess how conditions on rows of keys and values go together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import asyncpg
+
+from projections.connection import Connection
+from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.dialect import POSTGRES
+from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
+from projections.postgres.sessions import Session, roll_back
+from projections.readers import QUERY_TIMEOUT_S
+from projections.search.dialect import Dialect
+from projections.search.errors import InvalidQuery
+
+T = TypeVar("T")
+
+# For all queries of a server: more would only take turns on its cores.
+READERS: Final = 4
+
+_BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    f"SET LOCAL statement_timeout = {round(QUERY_TIMEOUT_S * 1000)}; "
+    "SET LOCAL idle_in_transaction_session_timeout = 60000; "
+    "SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_custom_plan; "
+    "SET LOCAL join_collapse_limit = 1; SET LOCAL enable_hashjoin = off; "
+    "SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off; "
+    "SET LOCAL max_parallel_workers_per_gather = 0; "
+)
+_CURRENT: Final = """SELECT set_config('search_path', coalesce((
+    SELECT schema_name FROM tracker.projection JOIN tracker.projection_build
+    USING (workspace, name, number) WHERE workspace = '{workspace}' AND name = '{name}'
+), 'tracker_none'), true)"""
+
+
+class ReaderPool:
+    """The sessions that all read stores of a server share."""
+
+    def __init__(self, place: PostgresPlace, *, size: int = READERS) -> None:
+        self._all = [Session(place, name=f"postgres-reader-{n}") for n in range(size)]
+        self._free: asyncio.LifoQueue[Session] = asyncio.LifoQueue()
+        for session in reversed(self._all):
+            self._free.put_nowait(session)
+
+    async def run(self, begin: str, query: Callable[[PostgresConnection], T]) -> T:
+        session = await self._free.get()
+        try:
+            return await session.run(lambda connection: _read(connection, begin, query))
+        except asyncpg.QueryCanceledError as error:
+            raise InvalidQuery(
+                f"the search took longer than {QUERY_TIMEOUT_S:.0f} seconds",
+                hint="narrow it by experiment or by a condition on a param or metric",
+            ) from error
+        except DRIVER_ERRORS as error:
+            if not is_about_the_store(error):
+                raise  # a bug of ours, or a value that no check has stopped
+            raise store_failed(error, "the read models cannot be read") from error
+        finally:
+            self._free.put_nowait(session)
+
+    async def aclose(self) -> None:
+        for session in self._all:
+            await session.aclose()
+
+
+class PostgresReaders:
+    """Of the serving build of one projection, or of one build."""
+
+    dialect: Dialect = POSTGRES
+
+    def __init__(
+        self, pool: ReaderPool, workspace: str, name: str, *, schema: str | None = None
+    ) -> None:
+        self.label = f"projection {name} of workspace {workspace!r} in PostgreSQL"
+        self._pool, self._workspace, self._name = pool, workspace, name
+        self._begin = _BEGIN + _CURRENT.format(workspace=workspace, name=name)
+        if schema is not None:
+            self._begin = f"{_BEGIN}SET LOCAL search_path = {schema}"
+
+    async def run(self, query: Callable[[Connection], T]) -> T:
+        """Call `query` with a connection, in a read transaction."""
+        return await self._pool.run(self._begin, query)
+
+    async def pinned(self) -> PostgresReaders:
+        """The same, but of the build that serves now, whatever serves later."""
+        schema = await self._pool.run(
+            self._begin, lambda c: str(c.direct("SELECT current_setting('search_path')")[0][0])
+        )
+        return PostgresReaders(self._pool, self._workspace, self._name, schema=schema)
+
+    async def aclose(self) -> None:
+        """The pool belongs to whoever made it."""
+
+
+def _read(
+    connection: PostgresConnection, begin: str, query: Callable[[PostgresConnection], T]
+) -> T:
+    connection.forget_ahead()
+    try:
+        connection.script(begin)
+        return query(connection)
+    finally:
+        roll_back(connection)

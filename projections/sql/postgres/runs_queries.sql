@@ -1,0 +1,40 @@
+-- Blocks of runs_queries.sql that PostgreSQL says differently; see projections.postgres.translation.
+
+-- name: params
+SELECT p.run_no, json_object_agg(k.key, p.value ORDER BY p.key_id)
+FROM unnest(:run_nos::bigint[]) AS j (value)
+JOIN run_param p ON p.run_no = j.value
+JOIN key k ON k.key_id = p.key_id
+GROUP BY p.run_no;
+
+-- name: tags
+SELECT t.run_no, json_object_agg(k.key, t.value ORDER BY t.key_id)
+FROM unnest(:run_nos::bigint[]) AS j (value)
+JOIN run_tag t ON t.run_no = j.value
+JOIN key k ON k.key_id = t.key_id
+WHERE t.value IS NOT NULL
+GROUP BY t.run_no;
+
+-- name: metrics
+-- A value as its bits, an integer, where the number does not say it all: NaN is NULL, -0.0 is 0.0.
+SELECT m.run_no, k.key,
+       m.last_value, m.last_step, m.last_us,
+       m.first_value, m.first_step, m.first_us,
+       m.min_value, m.min_step, m.max_value, m.max_step, m.count, m.nan_count,
+       CASE WHEN m.last_value <> 0 THEN NULL ELSE m.last_bits END,
+       CASE WHEN m.first_value <> 0 THEN NULL ELSE m.first_bits END
+FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
+JOIN run_metric m ON m.run_no = j.value
+JOIN key k ON k.key_id = m.key_id
+ORDER BY j.place, m.key_id;
+
+-- name: experiments
+SELECT e.experiment_id, e.name, e.lifecycle_stage, e.artifact_location, e.created_us,
+       e.updated_us,
+       (SELECT count(*) FROM run r
+        WHERE r.experiment_id = e.experiment_id AND r.lifecycle_stage = 'active'),
+       (SELECT max(r.start_us) FROM run r WHERE r.experiment_id = e.experiment_id),
+       greatest(e.name_order_us, e.lifecycle_order_us)
+FROM unnest(:experiment_ids::text[]) WITH ORDINALITY AS j (value, place)
+JOIN experiment e ON e.experiment_id = j.value
+ORDER BY j.place;
