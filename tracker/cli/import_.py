@@ -30,7 +30,7 @@ def command() -> None:
 @option(
     "--to",
     "uri",
-    env="TRACKER_URI",
+    env="TRACKER_IMPORT_TO",
     metavar="URI",
     help="The server, such as http://host:5000, or 'local'. [default: see tracker doctor]",
 )
