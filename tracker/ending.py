@@ -18,8 +18,8 @@ from tracker.recording import Writer
 from tracker.run import Run
 from tracker.starting import given
 
-# Staged files are on the disk within moments; a disk that hangs must not hold the exit.
-_STAGING_WAIT_S: Final = 2.0
+# Staged files are on the disk within moments, and git answers in one; neither may hold the exit.
+_STAGING_WAIT_S: Final = 5.0
 
 
 class _Closing(NamedTuple):
