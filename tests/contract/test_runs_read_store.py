@@ -6,7 +6,7 @@ import asyncio
 import math
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,11 +23,18 @@ from projections.read_models import (
     RunView,
     ViewType,
 )
-from projections.runs_queries import SqliteRunsReadStore
+from projections.runs_queries import RunsQueries
 from projections.search import ast
 from projections.search.errors import InvalidQuery
 from projections.search.printer import print_filter, print_order
-from tests.support.run_tables import ExperimentRow, MetricRow, RunRow, RunTables
+from tests.support.postgres import fresh_database
+from tests.support.run_tables import ExperimentRow, MetricRow, RunRow
+from tests.support.runs_backends import (
+    FilledTables,
+    RunsBackend,
+    SqliteRuns,
+    postgres_runs,
+)
 from tests.support.search_reference import World, holds, in_order
 from tests.support.search_strategies import (
     EXPERIMENTS,
@@ -44,18 +51,33 @@ LIVE = frozenset({"run0", "run2"})
 _settings = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def backend(request: pytest.FixtureRequest) -> Iterator[RunsBackend]:
+    if request.param == "sqlite":
+        yield SqliteRuns()
+        return
+    with (
+        fresh_database(request.getfixturevalue("postgres_server_dsn")) as dsn,
+        postgres_runs(dsn) as backend,
+    ):
+        yield backend
+
+
 def with_store(
+    backend: RunsBackend,
     rows: Sequence[RunRow],
     ask: Callable[[RunsReadStore], Awaitable[T]],
     experiments: Sequence[ExperimentRow] = (),
-) -> T:
+) -> None:
     """Run `ask` against a fresh store that holds `rows`."""
+    if not backend.takes_example():
+        return
 
     async def run() -> T:
         with tempfile.TemporaryDirectory() as folder:
-            tables = RunTables(Path(folder) / "runs.sqlite")
+            tables = backend.tables(Path(folder))
             tables.put(experiments=experiments or experiment_rows(), runs=rows)
-            store = SqliteRunsReadStore(tables.path, clock_us=lambda: NOW_US)
+            store = tables.store(clock_us=lambda: NOW_US)
             try:
                 return await ask(store)
             finally:
@@ -108,7 +130,7 @@ async def paged(store: RunsReadStore, search: RunSearch) -> list[str]:
 @_settings
 @given(stores(), expressions)
 def test_a_filter_finds_what_the_reference_finds(
-    rows: list[RunRow], expression: ast.Expression
+    backend: RunsBackend, rows: list[RunRow], expression: ast.Expression
 ) -> None:
     async def ask(store: RunsReadStore) -> None:
         runs = await everything(store)
@@ -121,13 +143,13 @@ def test_a_filter_finds_what_the_reference_finds(
         expected = [run.run_id for run in runs if holds(expression, run, world)]
         assert [run.run_id for run in found] == expected, text
 
-    with_store(rows, ask)
+    with_store(backend, rows, ask)
 
 
 @_settings
 @given(stores(), expressions, orders)
 def test_pages_cover_every_match_once_in_the_reference_order(
-    rows: list[RunRow], expression: ast.Expression, terms: list[ast.OrderTerm]
+    backend: RunsBackend, rows: list[RunRow], expression: ast.Expression, terms: list[ast.OrderTerm]
 ) -> None:
     async def ask(store: RunsReadStore) -> None:
         runs = await everything(store)
@@ -144,13 +166,13 @@ def test_pages_cover_every_match_once_in_the_reference_order(
             )
             assert await paged(store, search) == expected
 
-    with_store(rows, ask)
+    with_store(backend, rows, ask)
 
 
 @_settings
 @given(stores(12), walked_orders, predicates)
 def test_walks_along_an_index_give_the_reference_order_too(
-    rows: list[RunRow], terms: list[ast.OrderTerm], predicate: ast.Expression
+    backend: RunsBackend, rows: list[RunRow], terms: list[ast.OrderTerm], predicate: ast.Expression
 ) -> None:
     """Small stores are driven; a page smaller than the store, with few misses, is walked."""
 
@@ -177,19 +199,19 @@ def test_walks_along_an_index_give_the_reference_order_too(
                 expected = in_order(inside, terms, world)
                 assert await paged(store, search) == [run.run_id for run in expected]
 
-    with_store(rows, ask)
+    with_store(backend, rows, ask)
 
 
 @pytest.fixture
-async def tables(tmp_path: Path) -> AsyncIterator[RunTables]:
-    tables = RunTables(tmp_path / "runs.sqlite")
+async def tables(backend: RunsBackend, tmp_path: Path) -> AsyncIterator[FilledTables]:
+    tables = backend.tables(tmp_path)
     yield tables
     tables.close()
 
 
 @pytest.fixture
-async def store(tables: RunTables) -> AsyncIterator[SqliteRunsReadStore]:
-    store = SqliteRunsReadStore(tables.path, clock_us=lambda: NOW_US)
+async def store(tables: FilledTables) -> AsyncIterator[RunsQueries]:
+    store = tables.store(clock_us=lambda: NOW_US)
     yield store
     await store.aclose()
 
@@ -199,7 +221,9 @@ async def ids(store: RunsReadStore, filter: str, **more: object) -> list[str]:
     return sorted(run.run_id for run in page.items)
 
 
-async def test_metric_values_come_back_bit_for_bit(tables: RunTables, store: RunsReadStore) -> None:
+async def test_metric_values_come_back_bit_for_bit(
+    tables: FilledTables, store: RunsReadStore
+) -> None:
     values = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "-0": -0.0, "tiny": 5e-324}
     metrics = {key: MetricRow.of(value) for key, value in values.items()}
     tables.put(runs=[RunRow("a", metrics=metrics)])
@@ -213,7 +237,7 @@ async def test_metric_values_come_back_bit_for_bit(tables: RunTables, store: Run
     assert run.metrics["nan"].min_value is None
 
 
-async def test_texts_come_back_as_they_were(tables: RunTables, store: RunsReadStore) -> None:
+async def test_texts_come_back_as_they_were(tables: FilledTables, store: RunsReadStore) -> None:
     texts = {
         "a": "",
         "b": "\0\x01\x1f\x7f",
@@ -233,7 +257,7 @@ async def test_texts_come_back_as_they_were(tables: RunTables, store: RunsReadSt
 
 
 async def test_runs_go_and_come_back_with_their_experiment(
-    tables: RunTables, store: RunsReadStore
+    tables: FilledTables, store: RunsReadStore
 ) -> None:
     tables.put(
         experiments=[ExperimentRow("0", "kept"), ExperimentRow("1", "gone", "deleted")],
@@ -252,7 +276,9 @@ async def test_runs_go_and_come_back_with_their_experiment(
     assert run.lifecycle_stage == "deleted"
 
 
-async def test_liveness_follows_status_and_leases(tables: RunTables, store: RunsReadStore) -> None:
+async def test_liveness_follows_status_and_leases(
+    tables: FilledTables, store: RunsReadStore
+) -> None:
     tables.put(runs=[RunRow("a", status="RUNNING"), RunRow("b", status="RUNNING"), RunRow("c")])
     live = frozenset({"a", "c"})
 
@@ -264,7 +290,7 @@ async def test_liveness_follows_status_and_leases(tables: RunTables, store: Runs
     assert run.liveness is Liveness.ENDED
 
 
-async def test_pages_stay_put_while_runs_arrive(tables: RunTables, store: RunsReadStore) -> None:
+async def test_pages_stay_put_while_runs_arrive(tables: FilledTables, store: RunsReadStore) -> None:
     tables.put(runs=[RunRow(f"run{i}", start_us=i) for i in range(10)])
     search = RunSearch(max_results=4)
     first = await store.search_runs(search)
@@ -276,9 +302,9 @@ async def test_pages_stay_put_while_runs_arrive(tables: RunTables, store: RunsRe
     assert [run.run_id for run in second.items] == ["run5", "run4", "run3", "run2"]
 
 
-async def test_now_is_the_same_on_every_page(tables: RunTables) -> None:
+async def test_now_is_the_same_on_every_page(tables: FilledTables) -> None:
     clock = [10_000]
-    store = SqliteRunsReadStore(tables.path, clock_us=lambda: clock[0])
+    store = tables.store(clock_us=lambda: clock[0])
     tables.put(runs=[RunRow(f"run{i}", start_us=i * 1_000) for i in range(8)])
     search = {"filter": "start_time >= now-7ms", "max_results": 2}
     page = await store.search_runs(RunSearch(**search))  # type: ignore[arg-type]  # a test's shorthand
@@ -296,7 +322,7 @@ async def test_now_is_the_same_on_every_page(tables: RunTables) -> None:
 
 
 async def test_a_token_of_another_search_is_refused(
-    tables: RunTables, store: RunsReadStore
+    tables: FilledTables, store: RunsReadStore
 ) -> None:
     tables.put(runs=[RunRow("a"), RunRow("b")])
     token = (await store.search_runs(RunSearch(max_results=1))).next_page_token
@@ -307,7 +333,7 @@ async def test_a_token_of_another_search_is_refused(
 
 @pytest.mark.parametrize("experiment_id", ["'; DROP TABLE run; --", "\ud800", ""])
 async def test_odd_experiment_ids_find_nothing_or_are_refused(
-    tables: RunTables, store: RunsReadStore, experiment_id: str
+    tables: FilledTables, store: RunsReadStore, experiment_id: str
 ) -> None:
     tables.put(runs=[RunRow("a")])
     try:
@@ -319,7 +345,7 @@ async def test_odd_experiment_ids_find_nothing_or_are_refused(
 
 
 async def test_a_page_has_one_to_fifty_thousand_runs(
-    tables: RunTables, store: RunsReadStore
+    tables: FilledTables, store: RunsReadStore
 ) -> None:
     for size in (0, -1, 50_001):
         with pytest.raises(InvalidQuery, match="page_runs_max"):
@@ -327,7 +353,7 @@ async def test_a_page_has_one_to_fifty_thousand_runs(
 
 
 async def test_a_page_of_heavy_runs_ends_early_and_goes_on(
-    tables: RunTables, store: RunsReadStore
+    tables: FilledTables, store: RunsReadStore
 ) -> None:
     metrics = {f"m{i}": MetricRow.of(1.0) for i in range(40_000)}
     tables.put(runs=[RunRow(f"run{i}", metrics=metrics, start_us=i) for i in range(4)])
@@ -340,14 +366,16 @@ async def test_a_page_of_heavy_runs_ends_early_and_goes_on(
     assert second.next_page_token is None
 
 
-async def test_an_unknown_run_is_none(tables: RunTables, store: RunsReadStore) -> None:
+async def test_an_unknown_run_is_none(tables: FilledTables, store: RunsReadStore) -> None:
     assert await store.get_run("nobody", live_run_ids=frozenset()) is None
     assert await store.metric_keys("nobody") == []
     assert await store.get_experiment("nobody") is None
     assert await store.get_experiment_by_name("nobody") is None
 
 
-async def test_the_active_experiment_has_the_name(tables: RunTables, store: RunsReadStore) -> None:
+async def test_the_active_experiment_has_the_name(
+    tables: FilledTables, store: RunsReadStore
+) -> None:
     tables.put(
         experiments=[
             ExperimentRow("1", "n", "deleted"),
@@ -363,7 +391,7 @@ async def test_the_active_experiment_has_the_name(tables: RunTables, store: Runs
 
 
 async def test_an_experiment_counts_its_active_runs(
-    tables: RunTables, store: RunsReadStore
+    tables: FilledTables, store: RunsReadStore
 ) -> None:
     tables.put(
         experiments=[ExperimentRow("1", "n", tags={"team": "ü"})],
@@ -382,7 +410,7 @@ async def test_an_experiment_counts_its_active_runs(
 
 
 async def test_experiments_are_searched_in_the_same_language(
-    tables: RunTables, store: RunsReadStore
+    tables: FilledTables, store: RunsReadStore
 ) -> None:
     tables.put(
         experiments=[
@@ -421,7 +449,7 @@ async def test_experiments_are_searched_in_the_same_language(
 
 
 async def test_keys_are_found_by_prefix_and_experiment(
-    tables: RunTables, store: RunsReadStore
+    tables: FilledTables, store: RunsReadStore
 ) -> None:
     tables.put(
         runs=[
@@ -444,7 +472,7 @@ async def test_keys_are_found_by_prefix_and_experiment(
 
 
 async def test_a_file_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
-    store = SqliteRunsReadStore(tmp_path / "nothing.sqlite")
+    store = RunsQueries(tmp_path / "nothing.sqlite")
 
     with pytest.raises(ProjectionStoreFailed):
         await store.position()

@@ -16,6 +16,7 @@ from tests.support import mlflow_searches
 from tests.support.http_server import TestServer, serving
 from tests.support.mlflow_reference import (
     fill,
+    history_of,
     normal,
     pages_of,
     reference_environment,
@@ -26,6 +27,7 @@ SEED = int(os.environ.get("TRACKER_TEST_SEED", "20261121"))
 IS_LONG = os.environ.get("TRACKER_CHAOS_ROUNDS") == "full"
 RUN_QUERIES = 20_000 if IS_LONG else 1_000
 EXPERIMENT_QUERIES = 4_000 if IS_LONG else 250
+HISTORY_QUERIES = 100
 RUNS = 40
 
 
@@ -37,16 +39,20 @@ async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800 if IS_LONG else 180)
-async def test_random_searches_find_what_mlflows_own_store_finds(
+async def test_random_searches_and_histories_are_what_mlflows_own_store_answers(
     server: TestServer, tmp_path: Path
 ) -> None:
     """A thousand filters, orders and pages; one store each, filled alike."""
     rng = random.Random(SEED)
+    data = mlflow_searches.data(rng, RUNS)
     asked: dict[str, Any] = {
-        "data": mlflow_searches.data(rng, RUNS),
+        "data": data,
         "run_queries": [mlflow_searches.run_query(rng) for _ in range(RUN_QUERIES)],
         "experiment_queries": [
             mlflow_searches.experiment_query(rng) for _ in range(EXPERIMENT_QUERIES)
+        ],
+        "history_queries": [
+            mlflow_searches.history_query(rng, data) for _ in range(HISTORY_QUERIES)
         ],
     }
     command = start_reference(tmp_path / "mlflow", asked)
@@ -64,10 +70,13 @@ async def test_random_searches_find_what_mlflows_own_store_finds(
         for query in asked["experiment_queries"]
     ]
 
+    ours_histories = [await history_of(server, query) for query in asked["history_queries"]]
+
     output, _ = await reference.communicate()
     theirs = json.loads(output.splitlines()[-1])
     _compare(asked["run_queries"], theirs["runs"], ours_runs, at_least=0.15)
     _compare(asked["experiment_queries"], theirs["experiments"], ours_experiments, at_least=0.15)
+    _compare(asked["history_queries"], theirs["histories"], ours_histories, at_least=0.15)
 
 
 def _compare(

@@ -1,7 +1,7 @@
 """Fills MLflow's own SQLite store and searches it; run by MLflow's interpreter.
 
-Reads {"data", "run_queries", "experiment_queries"} from the file named first, and prints one
-JSON line: for each query either the pages of ids, or the error.
+Reads {"data", "run_queries", "experiment_queries", "history_queries"} from the file named
+first, and prints one JSON line: for each query either its pages, or the error.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def put(store: SqlAlchemyStore, run: dict) -> None:
         store.create_run(run["experiment_id"], run["user"], run["start_time"], [], run["name"])
     store.log_batch(
         run_id,
-        [Metric(key, float(value), 1, step) for key, value, step in run["metrics"]],
+        [Metric(key, float(value), ms, step) for key, value, step, ms in run["metrics"]],
         [Param(key, value) for key, value in run["params"].items()],
         [RunTag(key, value) for key, value in run["tags"].items()],
     )
@@ -102,6 +102,11 @@ def experiment_page(store: SqlAlchemyStore, query: dict, token: str | None):
     return [experiment.experiment_id for experiment in page], page.token
 
 
+def history_page(store: SqlAlchemyStore, query: dict, token: str | None):
+    page = store.get_metric_history(query["run_id"], query["key"], query["max_results"], token)
+    return [[m.timestamp, m.step, repr(m.value)] for m in page], page.token
+
+
 def answer(search, store: SqlAlchemyStore, query: dict) -> dict:
     pages, token = [], None
     try:
@@ -119,7 +124,9 @@ def answer(search, store: SqlAlchemyStore, query: dict) -> dict:
 
 def main(asked_path: str, folder: str) -> None:
     asked = json.loads(Path(asked_path).read_text())
-    store = SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts")
+    # Here the experiment Default was never created, so it has no time.
+    with mock.patch.object(sqlalchemy_store, "get_current_time_millis", return_value=0):
+        store = SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts")
     fill(store, asked["data"])
     print(
         json.dumps(
@@ -127,6 +134,9 @@ def main(asked_path: str, folder: str) -> None:
                 "runs": [answer(run_page, store, query) for query in asked["run_queries"]],
                 "experiments": [
                     answer(experiment_page, store, query) for query in asked["experiment_queries"]
+                ],
+                "histories": [
+                    answer(history_page, store, query) for query in asked["history_queries"]
                 ],
             }
         )

@@ -66,10 +66,10 @@ async def _fill_run(server: TestServer, item: dict[str, Any]) -> None:
             offsets=[index],
             keys=[key],
             steps=array("q", [step]),
-            times=array("q", [1000]),
+            times=array("q", [time_ms * 1000]),
             values=[array("d", [float(value)])],
         )
-        for index, (key, value, step) in enumerate(item["metrics"])
+        for index, (key, value, step, time_ms) in enumerate(item["metrics"])
     ]
     if frames:
         first = len(events) + 1
@@ -129,6 +129,26 @@ async def pages_of(
         body["page_token"] = answer.json.get("next_page_token")
         if body["page_token"] is None:
             break
+    return {"pages": pages}
+
+
+async def history_of(server: TestServer, query: dict[str, Any]) -> dict[str, Any]:
+    pages: list[list[Any]] = []
+    asked = {"run_id": query["run_id"], "metric_key": query["key"]}
+    asked["max_results"] = str(query["max_results"])
+    while len(pages) < query["pages"]:
+        answer = await server.ask("GET", f"{API}/metrics/get-history", params=asked)
+        assert answer.status == 200, answer.body
+        pages.append(
+            [
+                # SQLite does not keep the sign of a zero; here it is kept.
+                [point["timestamp"], point["step"], repr(float(point["value"]) + 0.0)]
+                for point in answer.json.get("metrics", [])
+            ]
+        )
+        if "next_page_token" not in answer.json:
+            break
+        asked["page_token"] = answer.json["next_page_token"]
     return {"pages": pages}
 
 

@@ -53,15 +53,35 @@ def _run(rng: random.Random) -> dict[str, Any]:
         "status": status,
         "end_time": rng.choice([1_500, 2_500, 1_700_000_000_999]) if is_over else None,
         "metrics": [
-            [key, rng.choice(VALUES), step]
+            [key, rng.choice(VALUES), step, 1]
             for key in METRICS
             if rng.random() < 0.6
             for step in range(rng.choice([1, 1, 2]))
-        ],
+        ]
+        + _history(rng),
         "params": {key: rng.choice(TEXTS + LONG) for key in PARAMS if rng.random() < 0.6},
         "tags": {key: rng.choice(TEXTS + LONG) for key in TAGS if rng.random() < 0.6},
         "datasets": _datasets(rng),
         "is_deleted": rng.random() < 0.15,
+    }
+
+
+def _history(rng: random.Random) -> list[list[Any]]:
+    """Points in no order, some of them equal."""
+    count = rng.choice([0, 0, 1, 40])
+    values = [value for value in VALUES if value != "-0.0"]
+    return [
+        ["history", rng.choice(values), rng.choice([-1, 0, 1, 7]), rng.choice([0, 5, 1_000])]
+        for _ in range(count)
+    ]
+
+
+def history_query(rng: random.Random, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run_id": rng.choice(data["runs"])["run_id"],
+        "key": rng.choice(["history", "history", "loss", "absent"]),
+        "max_results": rng.choice([1, 3, 7, 1000]),
+        "pages": 50,
     }
 
 
