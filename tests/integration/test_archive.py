@@ -22,8 +22,8 @@ from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.state import EVENT_STORE
 from projections.builds import Builds
-from projections.findings import Fault, VerifyReport
 from projections.file_builds import FileBuilds
+from projections.findings import Fault, VerifyReport
 from projections.kinds import KINDS
 from projections.log import EventLogReader, LogDamaged, StoredBatch
 from projections.rebuild import rebuild

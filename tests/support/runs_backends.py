@@ -83,9 +83,7 @@ class PostgresRuns:
         self.schema = "tracker_1_runs_1"
         self.pool = ReaderPool(self.place, size=1)
         self._thread = ThreadPoolExecutor(1)  # a connection may not be used beside a loop
-        self._writing = self._thread.submit(
-            PostgresConnection, self.place, tables("runs")
-        ).result()
+        self._writing = self._thread.submit(PostgresConnection, self.place, tables("runs")).result()
 
     async def _prepare(self) -> None:
         store = await PostgresEventStore.open(PostgresOptions(self.place.uri))
