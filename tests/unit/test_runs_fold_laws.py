@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from projections import runs_fold
+from projections.file_tables import FileTables
 from projections.projection import DecodedBatch
-from projections.runs_store import RunsProjection
-from projections.sqlite import canonical, rows_of, tables_of
+from projections.runs_store import LIVE_TABLES, RunsProjection, put_first_rows
+from projections.sqlite import FileRows
+from projections.table_rows import canonical
 from tests.support.logs import Dropped, LogOfBatches, Metrics, Record, width_of
 from tracker.events.ids import experiment_id_for
 from tracker.events.types import Event
@@ -235,11 +237,12 @@ def in_transactions(batches: list[DecodedBatch], seed: int) -> Iterator[list[Dec
         batches = batches[size:]
 
 
-def projection_after(transactions: Iterator[list[DecodedBatch]] | Sequence[Any]) -> RunsProjection:
-    projection = RunsProjection(Path(":memory:"))
+def tables_after(transactions: Iterator[list[DecodedBatch]] | Sequence[Any]) -> FileTables:
+    tables = FileTables(Path(":memory:"), "runs", put_first_rows)
+    projection = RunsProjection(tables)
     for transaction in transactions:
         asyncio_run(projection.apply(transaction))
-    return projection
+    return tables
 
 
 def asyncio_run(coroutine: Any) -> Any:
@@ -252,22 +255,23 @@ def asyncio_run(coroutine: Any) -> Any:
 
 
 def hashes_of(transactions: Any) -> dict[str, str]:
-    projection = projection_after(transactions)
-    hashes = asyncio_run(projection.state_hash())
-    asyncio.run(projection.aclose())
+    tables = tables_after(transactions)
+    hashes = asyncio_run(tables.hashes(without=LIVE_TABLES))
+    asyncio.run(tables.aclose())
     return dict(hashes)
 
 
 def state_of(transactions: Any) -> dict[str, list[Any]]:
     """All rows, with numbers resolved and without what tells the order of arrival."""
-    projection = projection_after(transactions)
-    connection = projection._tables.connection  # type: ignore[attr-defined]  # on a file
+    tables = tables_after(transactions)
+    connection = tables.connection
     runs = dict(connection.execute("SELECT run_no, run_id FROM run").fetchall())
     key_names = dict(connection.execute("SELECT key_id, key FROM key").fetchall())
+    source = FileRows(connection)
     state = {}
-    for table, columns in tables_of(connection).items():
+    for table, columns in source.tables().items():
         rows = []
-        for row in rows_of(connection, table, columns):
+        for row in source.rows(table):
             fields = dict(zip(columns, row, strict=True))
             resolved = (runs.get(fields.get("run_no")), key_names.get(fields.get("key_id")))
             shown = {k: v for k, v in fields.items() if k not in ARRIVAL}
@@ -275,5 +279,5 @@ def state_of(transactions: Any) -> dict[str, list[Any]]:
                 shown["position"] = None
             rows.append((canonical((*resolved, *shown.values())), resolved, shown))
         state[table] = sorted(rows, key=lambda row: row[0])
-    asyncio.run(projection.aclose())
+    asyncio.run(tables.aclose())
     return state
