@@ -16,8 +16,10 @@ import pytest
 
 from ingest.arrow import CONTENT_TYPE
 from ingest.schemas import BucketsAnswer, HistoryAnswer, MetricsAnswer
+from projections import series_queries
 from projections.projection import ProjectionStoreFailed
 from projections.read_models import SeriesPage
+from projections.readers import QueryReaders
 from projections.series_history import Sweep
 from projections.series_queries import SeriesQueries
 from tests.support.http_server import Answer, TestServer, events_body, frames_body, serving
@@ -256,11 +258,11 @@ async def test_a_stream_that_breaks_off_is_not_taken_for_a_whole_one(
 ) -> None:
     position = await log_points(server, [float(i) for i in range(1000)])
 
-    async def break_off(self: SeriesQueries, sweep: Sweep) -> AsyncIterator[SeriesPage]:
+    async def break_off(readers: QueryReaders, sweep: Sweep) -> AsyncIterator[SeriesPage]:
         yield SeriesPage(np.arange(3), np.arange(3), np.arange(3.0))
         raise ProjectionStoreFailed("the disk is gone")
 
-    monkeypatch.setattr(SeriesQueries, "_pages", break_off)
+    monkeypatch.setattr(series_queries, "_pages", break_off)
 
     with pytest.raises(aiohttp.ClientError):
         await get(server, KEY, headers=ARROW, min_position=position)
