@@ -6,18 +6,22 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.support.processes import free_port
 
 BUCKET = "tracker"
 KEY_ID, SECRET = "AKID", "SECRET123"
 START_TIMEOUT_S = 30.0
+_PROBE: Final = "probe"
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,25 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait_until_it_answers(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until an object can be put: it refuses strangers (403) before it has a bucket."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(f"{server.endpoint}/{BUCKET}", timeout=1).close()
-            return
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code == 403:  # the bucket is there, and asks who we are
-                    return
-        except OSError:
-            pass
-        time.sleep(0.05)
+    with closing(_client_of(server)) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                client.put_object(Bucket=BUCKET, Key=_PROBE, Body=b"")
+                client.delete_object(Bucket=BUCKET, Key=_PROBE)
+                return
+            except (BotoCoreError, ClientError):
+                time.sleep(0.05)
     raise AssertionError(f"the S3 server did not start:\n{log.read_text()[-4000:]}")
+
+
+def _client_of(server: S3Server) -> Any:
+    return botocore.session.Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=server.endpoint,
+        aws_access_key_id=server.key_id,
+        aws_secret_access_key=server.secret,
+        config=Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}),
+    )
