@@ -40,7 +40,7 @@ _BEGIN: Final = (
     "SET LOCAL idle_in_transaction_session_timeout = 60000; "
     "SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_custom_plan; "
     "SET LOCAL join_collapse_limit = 1; SET LOCAL enable_hashjoin = off; "
-    "SET LOCAL enable_mergejoin = off; SET LOCAL enable_sort = off; "
+    "SET LOCAL enable_mergejoin = off; "
     "SET LOCAL max_parallel_workers_per_gather = 0; "
 )
 _CURRENT: Final = """SELECT set_config('search_path', coalesce((

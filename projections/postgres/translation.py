@@ -28,7 +28,7 @@ _NAMED: Final = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _LIST: Final = re.compile(r"json_each\(:(\w+)\) (\w+)")
 _IN_LIST: Final = re.compile(r"IN \(SELECT value FROM json_each\(:(\w+)\)\)")
 _A_LIST: Final = re.compile(r"json_each\(:(\w+)\)|:(\w+)::\w+\[\]")
-_ORDERED_JOIN: Final = re.compile(r"\bCROSS JOIN (\w+ \w+)(\s+)ON\b")
+_ORDERED_JOIN: Final = re.compile(r"\bCROSS JOIN (\w+(?: \w+)?)(\s+)ON\b")
 _HINT: Final = re.compile(r"\s+INDEXED BY \w+")
 _INSERT: Final = re.compile(
     r"\s*INSERT (OR REPLACE |OR IGNORE )?INTO (\w+)\s*(?:\(([\w\s,]+)\))?\s*"

@@ -1,19 +1,24 @@
 -- Blocks of runs_queries.sql that PostgreSQL says differently; see projections.postgres.translation.
 
 -- name: params
-SELECT p.run_no, json_object_agg(k.key, p.value ORDER BY p.key_id)
+SELECT j.value, said.texts
 FROM unnest(:run_nos::bigint[]) AS j (value)
-JOIN run_param p ON p.run_no = j.value
-JOIN key k ON k.key_id = p.key_id
-GROUP BY p.run_no;
+CROSS JOIN LATERAL (
+    SELECT json_object_agg(k.key, p.value ORDER BY p.key_id) AS texts
+    FROM run_param p JOIN key k ON k.key_id = p.key_id
+    WHERE p.run_no = j.value
+) AS said
+WHERE said.texts IS NOT NULL;
 
 -- name: tags
-SELECT t.run_no, json_object_agg(k.key, t.value ORDER BY t.key_id)
+SELECT j.value, said.texts
 FROM unnest(:run_nos::bigint[]) AS j (value)
-JOIN run_tag t ON t.run_no = j.value
-JOIN key k ON k.key_id = t.key_id
-WHERE t.value IS NOT NULL
-GROUP BY t.run_no;
+CROSS JOIN LATERAL (
+    SELECT json_object_agg(k.key, t.value ORDER BY t.key_id) AS texts
+    FROM run_tag t JOIN key k ON k.key_id = t.key_id
+    WHERE t.run_no = j.value AND t.value IS NOT NULL
+) AS said
+WHERE said.texts IS NOT NULL;
 
 -- name: metrics
 -- A value as its bits, an integer, where the number does not say it all: NaN is NULL, -0.0 is 0.0.
