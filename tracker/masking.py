@@ -14,14 +14,17 @@ from typing import Final
 MASK: Final = "***"
 
 # Patterns are compiled when the first run starts: an import should not pay for them.
-_NAME = (
-    r"(?:[A-Za-z0-9]+[-_.])*"
+_SECRET_WORD = (
     r"(?:api[-_]?key|access[-_]?key|private[-_]?key|secret[-_]?key|auth[-_]?key|token|"
     r"secret|passwords?|passwd|passphrase|pwd|credentials?|authorization|bearer)"
     r"(?:[-_](?:id|value))?"
 )
-_NAMED_VALUE = rf"""(?<![A-Za-z0-9])({_NAME}["']?\s*[=:]\s*["']?)(?:bearer\s+)?([^\s"',;&}}\]]+)"""
-_SECRET_FLAG = rf"--?{_NAME}"
+# From the last word of a name: what comes before it would be read again from each of its words.
+_NAMED_VALUE = (
+    rf"""(?<![A-Za-z0-9])({_SECRET_WORD}["']?\s*[=:]\s*["']?)"""
+    r"""(?:bearer\s+)?([^\s"',;&}\]]+)"""
+)
+_SECRET_FLAG = rf"--?(?:[A-Za-z0-9]+[-_.])*{_SECRET_WORD}"
 _URL_CREDENTIALS = r"://[^/\s@]+@"
 _KNOWN_SHAPES = (
     r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|hf_\w{20,}"

@@ -234,3 +234,10 @@ def test_the_context_is_captured_once_per_process() -> None:
     for _ in range(1000):
         context_tags()
     assert time.perf_counter() - began < 1
+
+
+def test_masking_takes_time_in_proportion_to_the_text() -> None:
+    """A name of a hundred thousand words was once read anew from each of its words."""
+    name = "abc_" * 100_000
+
+    assert masking.mask_text(f"{name}token=s3cret") == f"{name}token=***"
