@@ -18,7 +18,8 @@ from tracker.recording import Writer
 from tracker.run import Run
 from tracker.starting import given
 
-# Staged files are on the disk within moments, and git answers in one; neither may hold the exit.
+# Staged files are on the disk within moments, and git answers in one; a disk that hangs must not
+# hold the exit.
 _STAGING_WAIT_S: Final = 5.0
 
 
@@ -67,7 +68,12 @@ def _close(run: Run, outcome: Outcome) -> _Closing | None:
     }
     kind = EventType.RUN_ENDED if was_owner else None
     artifacts = None
-    run.finish_artifacts(_STAGING_WAIT_S)
+    if not run.finish_artifacts(_STAGING_WAIT_S):
+        notices.notices.warn_once(
+            "staging at the end",
+            f"the snapshot or files of run {run.name} were not on the disk {_STAGING_WAIT_S:g} s "
+            "after its end; what this process does not live to finish is missing from the run",
+        )
     if run.opened_artifacts is not None:
         artifacts = run.opened_artifacts.recording.close_with(None, {})
     writer = run.recording.close_with(kind, given(fact))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from time import time_ns
+from time import monotonic, time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -249,16 +249,17 @@ class Run(ArtifactMethods):
         return self._artifacts
 
     def take_snapshot(self, what: str) -> None:
-        """Keep what the run is made with, soon, off this thread; see artifacts.snapshot."""
+        """Keep what the run is made with, soon, off this thread; see tracker.snapshotting."""
         self._snapshot = SnapshotThread(self, what)
 
-    def finish_artifacts(self, timeout_s: float) -> None:
-        """Let what is being staged for this run come to its end; wait that long at most."""
+    def finish_artifacts(self, timeout_s: float) -> bool:
+        """Let what is being staged for this run come to its end; whether it did in that time."""
+        deadline = monotonic() + timeout_s
         if self._snapshot is not None:
-            self._snapshot.finish(timeout_s)
+            if not self._snapshot.finish(timeout_s):
+                return False
             self._snapshot = None
-        if self._artifacts is not None:
-            self._artifacts.finish(timeout_s)
+        return self._artifacts is None or self._artifacts.finish(max(0.0, deadline - monotonic()))
 
     @property
     def opened_artifacts(self) -> ArtifactRecorder | None:

@@ -183,13 +183,14 @@ class Session:
         # Offline nobody delivers: only what is being staged is waited for.
         is_offline = all(run.recording.plan.mode == "offline" for run in to_flush)
         deadline = time.monotonic() + timeout_s
-        for run in to_flush:
-            run.finish_artifacts(timeout_s)
+        are_staged = [
+            run.finish_artifacts(max(0.0, deadline - time.monotonic())) for run in to_flush
+        ]
         writers = self._writers(to_flush)
         for writer in writers:
             writer.flush_to_disk()
         left_s = 0.0 if is_offline else max(0.0, deadline - time.monotonic())
-        return delivery.wait_until_acked(writers, timeout_s=left_s)
+        return delivery.wait_until_acked(writers, timeout_s=left_s) and all(are_staged)
 
     def record_workspace_fact(
         self, kind: EventType, data: Mapping[str, Any], *, uri: str | None = None

@@ -74,14 +74,15 @@ class ArtifactRecorder:
             self._working.append(thread)
         thread.start()
 
-    def finish(self, timeout_s: float) -> None:
+    def finish(self, timeout_s: float) -> bool:
         """Wait, so long at most, for what was begun, and until what is staged is on disk."""
         deadline = time.monotonic() + timeout_s
         with self._lock:
-            working, self._working = self._working, []
+            working = list(self._working)
         for thread in working:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._syncing.wait(max(0.0, deadline - time.monotonic()))
+        is_synced = self._syncing.wait(max(0.0, deadline - time.monotonic()))
+        return is_synced and not any(thread.is_alive() for thread in working)
 
     def leave_to_parent(self) -> None:
         """After a fork, in the child: go on with a writer and a folder of one's own."""
@@ -164,8 +165,8 @@ class _Syncing:
                 self._idle.clear()
                 threading.Thread(target=self._run, name="tracker-staging", daemon=True).start()
 
-    def wait(self, timeout_s: float) -> None:
-        self._idle.wait(timeout_s)
+    def wait(self, timeout_s: float) -> bool:
+        return self._idle.wait(timeout_s)
 
     def _run(self) -> None:
         while True:
