@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,11 @@ with tracker.start_run(run_name="files") as run:
     if os.environ.get("TRACKER_MODE") != "offline":
         told["listed"] = [entry.path for entry in tracker.list_artifacts()]
         told["loaded"] = [tracker.load_artifact("t.json"), tracker.load_artifact("notes/a.txt")]
+        told["by the run"] = [
+            [entry.path for entry in run.list_artifacts("notes")],
+            run.load_artifact("notes/a.txt"),
+            open(run.download_artifacts("d.json", f"{folder}/down")).read(),
+        ]
 print(json.dumps(told))
 """
 
@@ -95,6 +101,13 @@ def run(home: Path, files: Path, uri: str, **more: str) -> Any:
     return json.loads(done.stdout)
 
 
+def until_listed(client: Client, run_id: str, path: str) -> None:
+    deadline = time.monotonic() + 60
+    while path not in {entry.path for entry in client.list_artifacts(run_id, recursive=True)}:
+        assert time.monotonic() < deadline, f"{path} has not come"
+        time.sleep(0.1)
+
+
 def check_files(server: ServerProcess, run_id: str, files: Path, into: Path) -> None:
     with Client(server.uri) as client:
         place = Path(client.download_artifacts(run_id, "", into))
@@ -126,6 +139,8 @@ def test_what_is_logged_is_listed_loaded_and_downloaded(
     table, text = told["loaded"]
     assert table == {"columns": ["x", "y"], "data": [[1, None], [2, "z"]]}
     assert text == "grüße"
+    assert told["by the run"][:2] == [["notes/a.txt"], "grüße"]
+    assert json.loads(told["by the run"][2]) == {"a": 1}
     check_files(server, told["run_id"], files, tmp_path / "into")
     spool = tmp_path / "spool"
     assert [path for path in spool.rglob("blobs/*") if path.is_file()] == []
@@ -236,6 +251,8 @@ def test_a_new_run_keeps_what_it_was_made_with(tmp_path: Path, server: ServerPro
     )
     run_id = done.stdout.strip()
     with Client(server.uri) as client:
+        # The run's end waits for a few seconds; what is not uploaded then follows.
+        until_listed(client, run_id, "code/untracked.txt")
         diff = client.read_artifact(run_id, "code/changes.diff").decode()
         assert "+import tracker" in diff
         assert "hunter2" not in diff
