@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracker.artifacts.recorder import ArtifactRecorder
+    from tracker.artifacts.trees import ArtifactInfo
 
 
 class ArtifactMethods:
-    """Everything here stages and returns; see tracker.artifacts. Raises InvalidEvent for
-    paths and contents that cannot be logged, OSError for files that cannot be read."""
+    """What logs stages and returns, what reads asks the server. Raises InvalidEvent for
+    paths and contents that cannot be logged, OSError for files that cannot be read, and a
+    QueryFailed for what the server does not answer."""
 
     run_id: str
 
@@ -100,3 +102,29 @@ class ArtifactMethods:
         from tracker.artifacts import tables
 
         tables.log_table(self.artifacts, self.run_id, data, artifact_file)
+
+    # -- what the server has of them -----------------------------------------------------
+
+    def list_artifacts(self, artifact_path: str | None = None) -> list[ArtifactInfo]:
+        """What lies in a folder of the run's artifacts; see tracker.list_artifacts."""
+        from tracker.artifacts import reading
+
+        return reading.list_artifacts(run_id=self.run_id, artifact_path=artifact_path)
+
+    def download_artifacts(
+        self,
+        artifact_path: str | None = None,
+        dst_path: str | os.PathLike[str] | None = None,
+    ) -> str:
+        """Download a file or folder of the run, verified; see tracker.download_artifacts."""
+        from tracker.artifacts import reading
+
+        return reading.download_artifacts(
+            run_id=self.run_id, artifact_path=artifact_path, dst_path=dst_path
+        )
+
+    def load_artifact(self, artifact_path: str) -> Any:
+        """A file of the run as what it holds; see tracker.load_artifact."""
+        from tracker.artifacts import reading
+
+        return reading.load_artifact(artifact_path, self.run_id)
