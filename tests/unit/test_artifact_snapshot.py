@@ -14,7 +14,7 @@ import pytest
 
 import tracker
 from tests.support.recorded import isolated_sdk, recorded
-from tracker import ending, notices
+from tracker import ending, git_state, notices
 from tracker.artifacts import code_changes, environment
 from tracker.artifacts.code_changes import CodeChanges
 from tracker.masking import MASK
@@ -150,6 +150,7 @@ def held_answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         answered.wait(30)
         return {"code/changes.diff": b"+x"}
 
+    monkeypatch.setattr(git_state, "find", lambda start: None)  # no process is begun
     monkeypatch.setattr(CodeChanges, "contents", contents)
     yield answered
     answered.set()
