@@ -296,8 +296,10 @@ with tracker.start_run(run_name="going on") as run:
         assert process.stdout is not None
         run_id = process.stdout.readline().strip()
         # Without a reload: a new row, then its numbers moving.
-        row = page.locator(".grid-row", has_text="going on")
-        expect(row.locator(".status.running")).to_be_visible(timeout=15_000)
+        row = page.locator(".grid-row.fixed", has_text="going on")
+        expect(row).to_be_visible(timeout=15_000)
+        rest = page.locator(f".grid-row[data-index='{row.get_attribute('data-index')}']").last
+        expect(rest.locator(".status.running")).to_be_visible()
 
         page = look.open(f"/runs/{run_id}?tab=charts")
         footer = page.locator(".chart-card footer")

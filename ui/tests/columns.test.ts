@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { columnOf, fieldOf, orderExpression, quoted, textOf } from "../src/table/columns";
-import { moved } from "../src/table/grid";
+import { moved } from "../src/table/grid-header";
 
 test("a column survives the way into the address and back", () => {
   for (const text of ["name", "!status~200", "metrics.val/loss|min~90", "params.a~b", "tags.x|y"]) {

@@ -18,6 +18,11 @@ export function whole(value: number): string {
   return value.toLocaleString("en-US").replaceAll(",", " ");
 }
 
+/** A number of things: "1 run", "2 runs". */
+export function many(count: number, one: string): string {
+  return `${whole(count)} ${one}${count === 1 ? "" : "s"}`;
+}
+
 export function duration(us: number): string {
   const s = Math.max(0, us / 1e6);
   if (s < 1) return `${Math.round(s * 1000)} ms`;

@@ -26,19 +26,29 @@ const MEANINGS: Record<Shown, string> = {
   killed: "Killed",
 };
 
+export type Ended = Pick<Run, "status" | "liveness" | "end_reason" | "end_detail">;
+const DETAIL_SHOWN = 400;
+
+/** What the state means, and why the run ended. */
+export function statusMeaning(run: Ended): string {
+  const detail = run.end_detail ? ` (${run.end_detail.slice(0, DETAIL_SHOWN)})` : "";
+  const reason = run.end_reason ? `: ${run.end_reason}${detail}` : "";
+  return MEANINGS[shownStatus(run)] + reason;
+}
+
 export function StatusBadge({
   run,
   isShort = false,
+  isTitled = true,
 }: {
-  run: Pick<Run, "status" | "liveness" | "end_reason" | "end_detail">;
+  run: Ended;
   isShort?: boolean;
+  /** Cells of the table say what it means by themselves. */
+  isTitled?: boolean;
 }) {
   const shown = shownStatus(run);
-  const reason = run.end_reason
-    ? `: ${run.end_reason}${run.end_detail ? ` (${run.end_detail.slice(0, 400)})` : ""}`
-    : "";
   return (
-    <span class={`status ${shown}`} title={MEANINGS[shown] + reason}>
+    <span class={`status ${shown}`} title={isTitled ? statusMeaning(run) : undefined}>
       <span class="mark" aria-hidden="true">
         {MARKS[shown]}
       </span>

@@ -1,23 +1,25 @@
 /**
  * A table that draws only what is seen: rows and columns are windowed, pinned columns stay.
  * It scrolls by itself and is walked by keyboard; what a cell shows is its caller's affair.
+ *
+ * All pinned halves of the rows stand in one pane. Were each row to hold its own, a browser
+ * would keep a layer per row and lay them all anew with every frame of scrolling.
  */
-import { Component, type ComponentChildren } from "preact";
+import type { ComponentChildren } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+
+import type { Column } from "./columns";
+import { HeaderCell } from "./grid-header";
+import { Row, type CellView } from "./grid-row";
 import {
-  useCallback,
-  useEffect,
-  useLayoutEffect,
-  useMemo,
-  useRef,
-  useState,
-} from "preact/hooks";
-
-import { WIDTH_MAX, WIDTH_MIN, type Column } from "./columns";
-
-export const ROW_HEIGHT = 32;
-const HEADER_HEIGHT = 34;
-const ROWS_AROUND = 6;
-const COLUMN_SLACK_PX = 200;
+  HEADER_HEIGHT,
+  ROW_HEIGHT,
+  seenRows,
+  useLayout,
+  useSeenColumns,
+  useViewport,
+  type Placed,
+} from "./viewport";
 
 export interface GridProps {
   label: string;
@@ -27,82 +29,46 @@ export interface GridProps {
   rowCount: number;
   /** What a row is drawn from: it is drawn again only when one of these has changed. */
   rowParts: (index: number) => readonly unknown[];
-  rowClass?: (index: number) => string;
-  isSelected?: (index: number) => boolean;
-  cell: (index: number, column: Column) => ComponentChildren;
+  rowClass: (index: number) => string;
+  isSelected: (index: number) => boolean;
+  cell: (index: number, column: Column) => CellView;
+  /** What a cell says when pointed at; its own text when there is no more to say. */
+  hint: (index: number, columnId: string) => string | undefined;
   header: (column: Column) => ComponentChildren;
   onSeen: (from: number, to: number) => void;
-  onOpen?: (index: number) => void;
-  onToggle?: (index: number, isRange: boolean) => void;
+  onOpen: (index: number) => void;
+  onToggle: (index: number, isRange: boolean) => void;
   onColumns: (columns: Column[]) => void;
   /** Gets the scrolling element, to keep its place when rows are put on top. */
-  onScroller?: (element: HTMLElement) => void;
+  onScroller: (element: HTMLElement) => void;
 }
 
 export function Grid(props: GridProps) {
   const scroller = useRef<HTMLDivElement>(null);
-  const [view, setView] = useState({ top: 0, left: 0, width: 1200, height: 600 });
+  const [view, onScroll] = useViewport(scroller);
   const [active, setActive] = useState(-1);
+  const [hovered, setHovered] = useState(-1);
   const [resized, setResized] = useState<{ id: string; width: number } | null>(null);
+  useLayoutEffect(() => props.onScroller(scroller.current!), []);
 
-  useLayoutEffect(() => {
-    const element = scroller.current!;
-    props.onScroller?.(element);
-    const measure = () =>
-      setView((old) => ({ ...old, width: element.clientWidth, height: element.clientHeight }));
-    measure();
-    const observer = new ResizeObserver(measure);
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, []);
-
-  const frame = useRef(0);
-  const onScroll = useCallback(() => {
-    if (frame.current) return;
-    frame.current = requestAnimationFrame(() => {
-      frame.current = 0;
-      const element = scroller.current;
-      if (!element) return;
-      setView((old) => ({ ...old, top: element.scrollTop, left: element.scrollLeft }));
-    });
-  }, []);
-
-  const columns = props.columns.map((column) =>
-    resized?.id === column.id ? { ...column, width: resized.width } : column,
+  const columns = useMemo(
+    () =>
+      props.columns.map((column) =>
+        resized?.id === column.id ? { ...column, width: resized.width } : column,
+      ),
+    [props.columns, resized],
   );
-  const pinned = columns.filter((column) => column.isPinned);
-  const free = columns.filter((column) => !column.isPinned);
-  const pinnedWidth = pinned.reduce((sum, column) => sum + column.width, 0);
-  const totalWidth = pinnedWidth + free.reduce((sum, column) => sum + column.width, 0);
-  const columnsText = columns.map((column) => `${column.id}~${column.width}~${column.isPinned}`).join();
-  const window = seenColumns(free, pinnedWidth, view.left, view.width);
-  // The same arrays while the same columns are in sight: rows that stay are not drawn again.
-  const fixed = useMemo(() => pinned, [columnsText]);
-  const placed = useMemo(
-    () => window.map(({ column, left }) => ({ column, left })),
-    [columnsText, window[0]?.column.id, window.length],
-  );
-
-  const first = Math.max(0, Math.floor(view.top / ROW_HEIGHT) - ROWS_AROUND);
-  const last = Math.min(
-    props.rowCount - 1,
-    Math.ceil((view.top + view.height - HEADER_HEIGHT) / ROW_HEIGHT) + ROWS_AROUND,
-  );
+  const layout = useLayout(columns, view.width);
+  const seen = useSeenColumns(layout, view);
+  const { first, last, pool } = seenRows(view, props.rowCount);
   useEffect(() => {
     if (last >= first) props.onSeen(first, last);
   }, [first, last, props.rowCount, props.columns, props.source]);
 
-  const reveal = (index: number) => {
-    const element = scroller.current!;
-    const top = index * ROW_HEIGHT;
-    const room = element.clientHeight - HEADER_HEIGHT - ROW_HEIGHT;
-    if (top < element.scrollTop) element.scrollTop = top;
-    else if (top > element.scrollTop + room) element.scrollTop = top - room;
-  };
   const move = (index: number) => {
     const to = Math.max(0, Math.min(props.rowCount - 1, index));
     setActive(to);
-    reveal(to);
+    reveal(scroller.current!, to);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.target !== scroller.current) return;
@@ -117,36 +83,60 @@ export function Grid(props: GridProps) {
     };
     const to = steps[event.key];
     if (to !== undefined) move(to);
-    else if (event.key === "Enter" && active >= 0) props.onOpen?.(active);
-    else if (event.key === " " && active >= 0) props.onToggle?.(active, event.shiftKey);
+    else if (event.key === "Enter" && active >= 0) props.onOpen(active);
+    else if (event.key === " " && active >= 0) props.onToggle(active, event.shiftKey);
     else return;
     event.preventDefault();
   };
+  const onPointerOver = (event: PointerEvent) => {
+    const target = event.target as Element;
+    const index = indexOf(target);
+    setHovered(index);
+    const cell = target.closest<HTMLElement>(".cell");
+    if (!cell || index < 0) return;
+    cell.title = props.hint(index, cell.dataset.column ?? "") ?? cell.textContent ?? "";
+  };
 
-  const drawn = useRef({ cell: props.cell, activate: setActive });
+  const drawn = useRef({ cell: props.cell });
   drawn.current.cell = props.cell;
-  // Elements are used again for the row that comes into sight when theirs has left it.
-  const pool = Math.ceil(view.height / ROW_HEIGHT) + 2 * ROWS_AROUND + 2;
-  const rows = [];
-  for (let index = first; index <= last; index += 1) {
-    rows.push(
-      <Row
-        key={index % pool}
-        index={index}
-        parts={props.rowParts(index)}
-        className={props.rowClass?.(index) ?? ""}
-        isSelected={props.isSelected?.(index) ?? false}
-        isActive={index === active}
-        fixed={fixed}
-        placed={placed}
-        pinnedWidth={pinnedWidth}
-        totalWidth={totalWidth}
-        drawn={drawn.current}
-      />,
-    );
-  }
+  const rows = (placed: readonly Placed[], width: number, isFixed: boolean) => {
+    const list = [];
+    for (let index = first; index <= last; index += 1) {
+      list.push(
+        <Row
+          // Elements are used again for the row that comes into sight when theirs has left it.
+          key={index % pool}
+          index={index}
+          parts={props.rowParts(index)}
+          className={props.rowClass(index)}
+          isSelected={props.isSelected(index)}
+          isActive={index === active}
+          isHovered={index === hovered}
+          isFixed={isFixed}
+          placed={placed}
+          width={width}
+          drawn={drawn.current}
+        />,
+      );
+    }
+    return list;
+  };
+  const heads = (placed: readonly Placed[]) =>
+    placed.map(({ column, style }) => (
+      <HeaderCell
+        key={column.id}
+        column={column}
+        style={style}
+        columns={columns}
+        onColumns={props.onColumns}
+        onResizing={setResized}
+      >
+        {props.header(column)}
+      </HeaderCell>
+    ));
 
-  const headers = { ...props, resize: setResized, columns };
+  const width = Math.max(layout.totalWidth, view.width);
+  const height = props.rowCount * ROW_HEIGHT;
   return (
     <div
       ref={scroller}
@@ -159,185 +149,35 @@ export function Grid(props: GridProps) {
       aria-activedescendant={active >= first && active <= last ? `row-${active}` : undefined}
       onScroll={onScroll}
       onKeyDown={onKeyDown}
+      onClick={(event) => setActive(indexOf(event.target as Element))}
+      onPointerOver={onPointerOver}
+      onPointerLeave={() => setHovered(-1)}
     >
-      <div class="grid-head" role="row" style={{ width: `${Math.max(totalWidth, view.width)}px` }}>
-        <div class="pinned" style={{ width: `${pinnedWidth}px` }}>
-          {pinned.map((column) => (
-            <HeaderCell key={column.id} column={column} {...headers} />
-          ))}
+      <div class="grid-head" role="row" style={`width:${width}px`}>
+        <div class="grid-fixed" role="presentation" style={`width:${layout.pinnedWidth}px`}>
+          {heads(layout.pinned)}
         </div>
-        {placed.map(({ column, left }) => (
-          <HeaderCell key={column.id} column={column} left={left} {...headers} />
-        ))}
+        {heads(seen)}
       </div>
-      <div
-        class="grid-body"
-        style={{ height: `${props.rowCount * ROW_HEIGHT}px`, width: `${totalWidth}px` }}
-      >
-        {rows}
-      </div>
-    </div>
-  );
-}
-
-interface RowProps {
-  index: number;
-  parts: readonly unknown[];
-  className: string;
-  isSelected: boolean;
-  isActive: boolean;
-  fixed: readonly Column[];
-  placed: readonly { column: Column; left: number }[];
-  pinnedWidth: number;
-  totalWidth: number;
-  /** Always the newest way to draw a cell; the same object for the grid's whole life. */
-  drawn: { cell: GridProps["cell"]; activate: (index: number) => void };
-}
-
-const COMPARED = [
-  "index", "className", "isSelected", "isActive", "fixed", "placed", "pinnedWidth", "totalWidth",
-] as const;
-
-class Row extends Component<RowProps> {
-  override shouldComponentUpdate(next: RowProps): boolean {
-    const { parts } = this.props;
-    return (
-      COMPARED.some((name) => this.props[name] !== next[name]) ||
-      parts.length !== next.parts.length ||
-      parts.some((part, place) => part !== next.parts[place])
-    );
-  }
-
-  override render() {
-    const { index, className, isSelected, isActive, fixed, placed, drawn } = this.props;
-    const marks = `${isSelected ? " selected" : ""}${isActive ? " active" : ""}`;
-    return (
-      <div
-        id={`row-${index}`}
-        role="row"
-        aria-rowindex={index + 2}
-        aria-selected={isSelected}
-        class={`grid-row ${className}${marks}`}
-        style={{
-          transform: `translateY(${index * ROW_HEIGHT}px)`,
-          width: `${this.props.totalWidth}px`,
-        }}
-        onClick={() => drawn.activate(index)}
-      >
-        <div class="pinned" style={{ width: `${this.props.pinnedWidth}px` }}>
-          {fixed.map((column) => (
-            <Cell key={column.id} column={column}>
-              {drawn.cell(index, column)}
-            </Cell>
-          ))}
+      <div class="grid-body" role="rowgroup" style={`height:${height}px;width:${width}px`}>
+        <div class="grid-fixed" role="presentation" style={`width:${layout.pinnedWidth}px`}>
+          {rows(layout.pinned, layout.pinnedWidth, true)}
         </div>
-        {placed.map(({ column, left }) => (
-          <Cell key={column.id} column={column} left={left}>
-            {drawn.cell(index, column)}
-          </Cell>
-        ))}
+        {rows(seen, width, false)}
       </div>
-    );
-  }
-}
-
-/** The columns in sight, each with its place from the left. */
-function seenColumns(free: Column[], start: number, left: number, width: number) {
-  const placed: { column: Column; left: number }[] = [];
-  let at = start;
-  for (const column of free) {
-    const isSeen =
-      at + column.width > left + start - COLUMN_SLACK_PX && at < left + width + COLUMN_SLACK_PX;
-    if (isSeen) placed.push({ column, left: at });
-    at += column.width;
-  }
-  return placed;
-}
-
-function Cell({
-  column,
-  left,
-  children,
-}: {
-  column: Column;
-  left?: number;
-  children: ComponentChildren;
-}) {
-  const place = left === undefined ? {} : { left: `${left}px`, position: "absolute" as const };
-  return (
-    <div role="gridcell" class="cell" style={{ ...place, width: `${column.width}px` }}>
-      {children}
     </div>
   );
 }
 
-function HeaderCell({
-  column,
-  left,
-  columns,
-  header,
-  onColumns,
-  resize,
-}: {
-  column: Column;
-  left?: number;
-  columns: Column[];
-  header: GridProps["header"];
-  onColumns: GridProps["onColumns"];
-  resize: (size: { id: string; width: number } | null) => void;
-}) {
-  const [isOver, setOver] = useState(false);
-  const place = left === undefined ? {} : { left: `${left}px`, position: "absolute" as const };
-  const drop = (event: DragEvent) => {
-    event.preventDefault();
-    setOver(false);
-    const id = event.dataTransfer?.getData("text/column");
-    if (id) onColumns(moved(columns, id, column.id));
-  };
-  const widen = (event: PointerEvent) => {
-    event.preventDefault();
-    event.stopPropagation();
-    const from = event.clientX;
-    let width = column.width;
-    const onMove = (to: PointerEvent) => {
-      width = Math.min(WIDTH_MAX, Math.max(WIDTH_MIN, column.width + to.clientX - from));
-      resize({ id: column.id, width });
-    };
-    const onUp = () => {
-      removeEventListener("pointermove", onMove);
-      resize(null);
-      onColumns(columns.map((one) => (one.id === column.id ? { ...one, width } : one)));
-    };
-    addEventListener("pointermove", onMove);
-    addEventListener("pointerup", onUp, { once: true });
-  };
-  return (
-    <div
-      role="columnheader"
-      class={`head-cell${isOver ? " over" : ""}`}
-      style={{ ...place, width: `${column.width}px` }}
-      draggable
-      onDragStart={(event) => event.dataTransfer?.setData("text/column", column.id)}
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={drop}
-    >
-      {header(column)}
-      <span class="resizer" onPointerDown={widen} aria-hidden="true" />
-    </div>
-  );
+/** The row that an element stands in; -1 for none. */
+function indexOf(element: Element): number {
+  const row = element.closest<HTMLElement>(".grid-row");
+  return row ? Number(row.dataset.index) : -1;
 }
 
-/** `id` put where `target` stands; it is pinned if the target is. */
-export function moved(columns: readonly Column[], id: string, target: string): Column[] {
-  const dragged = columns.find((column) => column.id === id);
-  const place = columns.find((column) => column.id === target);
-  if (!dragged || !place || id === target) return [...columns];
-  const isAfter = columns.indexOf(dragged) < columns.indexOf(place);
-  const rest = columns.filter((column) => column.id !== id);
-  const index = rest.indexOf(place) + (isAfter ? 1 : 0);
-  return rest.toSpliced(index, 0, { ...dragged, isPinned: place.isPinned });
+function reveal(element: HTMLElement, index: number) {
+  const top = index * ROW_HEIGHT;
+  const room = element.clientHeight - HEADER_HEIGHT - ROW_HEIGHT;
+  if (top < element.scrollTop) element.scrollTop = top;
+  else if (top > element.scrollTop + room) element.scrollTop = top - room;
 }

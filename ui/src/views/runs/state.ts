@@ -54,9 +54,6 @@ export function runQuery(state: RunsState, columns: readonly Column[], extra = "
     filter: conditions.length > 1 ? conditions.map((text) => `(${text})`).join(" AND ") : (conditions[0] ?? ""),
     order_by,
     view: state.isDeleted ? "deleted_only" : "active_only",
-    columns: [
-      ...new Set(columns.flatMap((column) => searchColumn(column.id) ?? [])),
-      "tags.mlflow.note.content",
-    ],
+    columns: [...new Set(columns.flatMap((column) => searchColumn(column.id) ?? []))],
   };
 }
