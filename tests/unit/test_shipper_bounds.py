@@ -32,7 +32,7 @@ async def shipping(path: Path) -> AsyncIterator[Shipper]:
         await task
 
 
-async def until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ async def test_a_hanging_server_does_not_hold_up_the_delivery_to_another(tmp_pat
             await until(lambda: hanging.in_flight >= DELIVERIES_MAX)
             spool_of(tmp_path, healthy.uri, writers=1, steps=5)
 
-            await until(lambda: len(healthy.writers) == 1, timeout_s=5)
+            await until(lambda: len(healthy.writers) == 1, timeout_s=20)
 
     assert not hanging.writers
 
@@ -101,7 +101,7 @@ async def test_a_hanging_server_does_not_hold_up_the_leases_at_another(
             await until(lambda: hanging.in_flight > 0)
             said = len(healthy.leases)
 
-            await until(lambda: len(healthy.leases) > said + 2, timeout_s=5)
+            await until(lambda: len(healthy.leases) > said + 2, timeout_s=20)
             hanging.is_hanging = False
     for writer in lives:
         writer.close()
