@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from tests.support.processes import ServerProcess, environment
 from tests.support.s3_server import BUCKET, running_s3
 from tracker.client import Client
-from tracker.refusals import ArtifactDamaged, ArtifactElsewhere, ArtifactNotFound
+from tracker.refusals import ArtifactDamaged, ArtifactElsewhere, ArtifactNotFound, RunNotFound
 
 SCRIPT = """
 import json, os, sys, tracker
@@ -103,9 +103,12 @@ def run(home: Path, files: Path, uri: str, **more: str) -> Any:
 
 def until_listed(client: Client, run_id: str, path: str) -> None:
     deadline = time.monotonic() + 60
-    while path not in {entry.path for entry in client.list_artifacts(run_id, recursive=True)}:
-        assert time.monotonic() < deadline, f"{path} has not come"
+    while time.monotonic() < deadline:
+        with suppress(RunNotFound):  # nothing of it has arrived yet
+            if path in {each.path for each in client.list_artifacts(run_id, recursive=True)}:
+                return
         time.sleep(0.1)
+    raise AssertionError(f"{path} has not come")
 
 
 def check_files(server: ServerProcess, run_id: str, files: Path, into: Path) -> None:
