@@ -314,7 +314,7 @@ def test_files_that_lie_elsewhere_are_named_or_noted(
     report = imported(server, source, "--artifacts-root", str(root), "--references", code=1)
 
     reasons = {each["reason"].split(" ")[0]: each["count"] for each in without["skipped"]}
-    assert reasons == {"kept": 1, "stay": 1, "the": 1}
+    assert reasons == {"an": 1, "they": 1, "the": 1}
     assert [each["examples"][0].split(":")[0] for each in report["skipped"]] == [three]
     listed = server.get(f"/api/v1/runs/{one}/artifacts")["artifacts"]
     assert [entry["path"] for entry in listed] == ["served.txt"]
@@ -380,6 +380,6 @@ def test_what_cannot_be_read_in_a_folder_is_skipped_with_its_reason(
     report = json.loads(done.stdout)
     assert done.returncode == 1
     assert {(each["kind"], each["count"]) for each in report["skipped"]} == {
-        ("run", 1), ("metric", 1), ("file", 1),
+        ("run", 1), ("point", 1), ("file", 1),
     }  # fmt: skip
     assert report["runs"] == 5 - 1

@@ -15,8 +15,11 @@ from tracker.cli.output import json_option, note, result, result_json, table
 from tracker.cli.transfer_bar import transfer_bar
 
 if TYPE_CHECKING:
-    from tracker.integrations.mlflow_import.files import FilePlaces
-    from tracker.integrations.mlflow_import.job import ImportReport
+    from aiohttp import ClientSession
+
+    from tracker.integrations.mlflow_import.places import FilePlaces
+    from tracker.integrations.mlflow_import.report import ImportReport
+    from tracker.integrations.mlflow_import.sending import Sender
     from tracker.integrations.mlflow_import.source import Source
 
 
@@ -43,10 +46,9 @@ def command() -> None:
 @option(
     "--artifacts-root",
     env="TRACKER_IMPORT_ARTIFACTS_ROOT",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="FOLDER",
-    help="Where MLflow's server keeps what it calls mlflow-artifacts:/ (its "
-    "--artifacts-destination). Relative paths are looked for here, too.",
+    metavar="PLACE",
+    help="What mlflow-artifacts:/ stands for: the folder that MLflow's server keeps it in (its "
+    "--artifacts-destination), or the server's address, such as http://host:5000.",
 )
 @option(
     "--no-artifacts",
@@ -90,14 +92,18 @@ def mlflow(src: str, as_json: bool, **given: Any) -> None:  # fmt: skip
 
 
 async def _imported(src: str, given: dict[str, Any], show: Any) -> ImportReport:
-    from tracker.integrations.mlflow_import.job import count_source
+    import aiohttp
+
+    from tracker.integrations.mlflow_import.job import Import, count_source
 
     source = await _source(src)
     try:
-        places = _places(src, given)
-        if given["dry_run"]:
-            return await count_source(source, places, show)
-        return await _sent(source, places, given, show)
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            places = _places(src, given, session)
+            if given["dry_run"]:
+                return await count_source(source, places, show)
+            sender = await _sender(session, given)
+            return await Import(source, sender, places, show).run()
     finally:
         await source.aclose()
 
@@ -107,9 +113,9 @@ async def _source(src: str) -> Source:
     from tracker.integrations.mlflow_import.folders import FolderSource
     from tracker.integrations.mlflow_import.tables import SqliteTables, open_tables
 
-    if "://" in src:
+    if "://" in src and not src.startswith("file:"):
         return await DatabaseSource.open(await open_tables(src))
-    path = Path(src.removeprefix("file:"))
+    path = _path(src)
     if path.is_dir():
         return FolderSource(path)
     if path.is_file():
@@ -119,27 +125,45 @@ async def _source(src: str) -> Source:
     )
 
 
-def _places(src: str, given: dict[str, Any]) -> FilePlaces:
-    from tracker.integrations.mlflow_import.files import FilePlaces
+def _path(src: str) -> Path:
+    """What a source that is no address of a database names: PATH, file:PATH or file://PATH."""
+    from urllib.parse import unquote
 
+    if not src.startswith("file:"):
+        return Path(src)
+    return Path(unquote(src.removeprefix("file:").removeprefix("//")))
+
+
+def _places(src: str, given: dict[str, Any], session: ClientSession) -> FilePlaces:
+    from tracker.integrations.mlflow_import.places import FilePlaces
+    from tracker.integrations.mlflow_import.served import MlflowServer
+    from tracker.integrations.mlflow_import.tables import sqlite_path
+
+    base = Path.cwd()
+    if src.startswith("sqlite:"):
+        base = sqlite_path(src).absolute().parent
+    elif "://" not in src or src.startswith("file:"):
+        base = _path(src).absolute().parent
     root = given["artifacts_root"]
-    beside = Path(src.rpartition("///")[2] if "://" in src else src).parent
+    if root is not None and not root.startswith(("http://", "https://")):
+        root = Path(root)
+        if not root.is_dir():
+            raise CommandFailed(
+                f"{root} is no folder of this machine",
+                hint="Name a folder, or an MLflow server as http://host:5000.",
+            )
+        base = root
     return FilePlaces(
-        base=root or beside.absolute(),
-        root=root,
+        base=base,
+        root=MlflowServer(session, root) if isinstance(root, str) else root,
         takes_files=not given["no_artifacts"],
         notes_references=given["references"],
     )
 
 
-async def _sent(
-    source: Source, places: FilePlaces, given: dict[str, Any], show: Any
-) -> ImportReport:
-    import aiohttp
-
+async def _sender(session: ClientSession, given: dict[str, Any]) -> Sender:
     from tracker import config, destination
     from tracker.credentials import key_for
-    from tracker.integrations.mlflow_import.job import Import
     from tracker.integrations.mlflow_import.sending import Sender
     from tracker.local_server import ensure_running
     from tracker.shipper.transmit import Transmitter
@@ -149,12 +173,10 @@ async def _sent(
     if uri == destination.LOCAL:
         uri = await asyncio.to_thread(ensure_running, config.home())
     key = given["api_key"]
-    async with aiohttp.ClientSession(trust_env=True) as session:
-        transmitter = Transmitter(
-            session, uri, key_of=lambda address: key or key_for(config.home(), address)
-        )
-        sender = Sender(transmitter, workspace=config.workspace())
-        return await Import(source, sender, places, show).run()
+    transmitter = Transmitter(
+        session, uri, key_of=lambda address: key or key_for(config.home(), address)
+    )
+    return Sender(transmitter, workspace=config.workspace())
 
 
 def _tell(report: ImportReport) -> None:

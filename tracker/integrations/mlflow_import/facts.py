@@ -14,6 +14,7 @@ from typing import Any, Final
 from tracker.events import limits
 from tracker.events.errors import InvalidEvent
 from tracker.events.types import Event, EventType, RunStatus, validate
+from tracker.integrations.mlflow_import.points import time_us
 from tracker.integrations.mlflow_import.source import (
     ModelPoint,
     Skips,
@@ -24,7 +25,6 @@ from tracker.integrations.mlflow_import.source import (
 )
 
 _ENTRIES_PER_EVENT: Final = 1_000
-_TIME_MS_MAX: Final = limits.INT64_MAX // 1000
 RUN_NAME: Final = "mlflow.runName"
 PARENT_RUN_ID: Final = "mlflow.parentRunId"
 
@@ -34,8 +34,8 @@ def experiment_events(
 ) -> list[Event]:
     """`experiment_id` is the id that it gets here."""
     about = {"experiment_id": experiment_id}
-    created_us = _us(experiment.created_ms or 0)
-    updated_us = max(created_us, _us(experiment.updated_ms or 0))
+    created_us = time_us(experiment.created_ms or 0)
+    updated_us = max(created_us, time_us(experiment.updated_ms or 0))
     named: dict[str, Any] = {**about, "name": experiment.name}
     location = experiment.artifact_location
     if location and "://" in location and not location.startswith(("file:", "mlflow-artifacts:")):
@@ -54,8 +54,8 @@ def run_events(
     run: SourceRun, experiment_id: str, skips: Skips, *, is_experiment_deleted: bool
 ) -> list[Event]:
     """A run of a deleted experiment is deleted with it, and comes back with it."""
-    start_us = _us(run.start_ms or 0)
-    end_us = max(start_us, _us(run.end_ms or 0))
+    start_us = time_us(run.start_ms or 0)
+    end_us = max(start_us, time_us(run.end_ms or 0))
     started: dict[str, Any] = {
         "experiment_id": experiment_id,
         "name": run.name[: limits.RUN_NAME_CHARACTERS_MAX],
@@ -86,13 +86,13 @@ def run_events(
         events.append(Event(EventType.MODEL_OUTPUT_LOGGED, end_us, data))
     events += _ending(run, end_us)
     if run.is_deleted and not is_experiment_deleted:
-        deleted_us = max(end_us, _us(run.deleted_ms or 0))
+        deleted_us = max(end_us, time_us(run.deleted_ms or 0))
         events.append(Event(EventType.RUN_DELETED, deleted_us, {}))
     return _valid(events, f"run {run.run_id}", skips)
 
 
 def _ending(run: SourceRun, end_us: int) -> Iterator[Event]:
-    ended = {} if run.end_ms is None else {"end_time_us": _us(run.end_ms)}
+    ended = {} if run.end_ms is None else {"end_time_us": time_us(run.end_ms)}
     if run.status in RunStatus.__members__ and RunStatus(run.status).is_terminal:
         yield Event(EventType.RUN_ENDED, end_us, {"status": run.status, **ended})
     elif run.status != RunStatus.RUNNING or ended:
@@ -123,8 +123,8 @@ def _dataset(dataset: SourceDataset, run: SourceRun, skips: Skips) -> dict[str, 
 
 def model_events(model: SourceModel, experiment_id: str, skips: Skips) -> list[Event]:
     about = {"model_id": model.model_id}
-    created_us = _us(model.created_ms or 0)
-    updated_us = max(created_us, _us(model.updated_ms or 0))
+    created_us = time_us(model.created_ms or 0)
+    updated_us = max(created_us, time_us(model.updated_ms or 0))
     created: dict[str, Any] = {**about, "experiment_id": experiment_id, "name": model.name}
     if model.source_run_id:
         created["source_run_id"] = model.source_run_id
@@ -158,24 +158,27 @@ def _model_metrics(model: SourceModel, created_us: int) -> Iterator[Event]:
         for start in range(0, len(points), limits.MODEL_METRICS_PER_EVENT_MAX):
             part = points[start : start + limits.MODEL_METRICS_PER_EVENT_MAX]
             rows = [
-                [p.key, _json(p.value), p.step, _us(p.time_ms), p.dataset_name, p.dataset_digest]
+                [
+                    p.key,
+                    _json(p.value),
+                    p.step,
+                    time_us(p.time_ms),
+                    p.dataset_name,
+                    p.dataset_digest,
+                ]
                 for p in part
             ]
             data: dict[str, Any] = {"model_id": model.model_id, "metrics": rows}
             if run_id:
                 data["run_id"] = run_id
-            time_us = max(created_us, _us(part[-1].time_ms))
-            yield Event(EventType.MODEL_METRICS_LOGGED, time_us, data)
+            logged_us = max(created_us, time_us(part[-1].time_ms))
+            yield Event(EventType.MODEL_METRICS_LOGGED, logged_us, data)
 
 
 def _json(value: float) -> float | str:
     if isfinite(value):
         return value
     return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _us(time_ms: int) -> int:
-    return max(-_TIME_MS_MAX, min(_TIME_MS_MAX, time_ms)) * 1000
 
 
 def _entries(

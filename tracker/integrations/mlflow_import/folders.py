@@ -7,8 +7,7 @@
     <root>/<experiment>/models/<model>/…             like a run
     <root>/.trash/<experiment>/…                     deleted experiments
 
-A metric's file has one line for each point: time, value, step, and more for models. What
-cannot be read is skipped with its reason; links are not followed out of the folder.
+What cannot be read is skipped with its reason; links are not followed.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tracker.integrations.mlflow_import.folder_files import model_points_of, points_of, texts_of
 from tracker.integrations.mlflow_import.source import (
-    ModelPoint,
-    Points,
+    NOT_KEPT_HERE,
     Skips,
     SourceDataset,
     SourceExperiment,
@@ -33,7 +32,6 @@ TRASH: Final = ".trash"
 _NOT_RUNS: Final = frozenset({"datasets", "models", "tags", "traces"})
 _STATUSES: Final = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 _MODEL_STATUSES: Final = {1: "PENDING", 2: "READY", 3: "FAILED"}
-_FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class FolderSource:
@@ -60,6 +58,14 @@ class FolderSource:
 
     async def notes(self) -> Sequence[str]:
         return []
+
+    async def count_not_taken(self) -> None:
+        for folder, _ in self._folders:
+            for trace in _subfolders(folder / "traces"):
+                self.skips.add("trace", NOT_KEPT_HERE, trace.name)
+        for model in _subfolders(self._root / "models"):
+            if (model / META).is_file():
+                self.skips.add("registered model", NOT_KEPT_HERE, model.name)
 
     async def counts(self) -> tuple[int, int, int]:
         runs = sum(len(list(_run_folders(folder))) for folder, _ in self._folders)
@@ -88,7 +94,7 @@ class FolderSource:
                     is_deleted=is_deleted or meta.get("lifecycle_stage") == "deleted",
                     created_ms=_integer(meta.get("creation_time")),
                     updated_ms=_integer(meta.get("last_update_time")),
-                    tags=self._texts(folder / "tags"),
+                    tags=texts_of(folder / "tags", self.skips),
                 )
             )
         return found
@@ -105,7 +111,7 @@ class FolderSource:
         if meta is None:
             return None
         run_id = str(meta.get("run_id") or meta.get("run_uuid") or folder.name)
-        tags = self._texts(folder / "tags")
+        tags = texts_of(folder / "tags", self.skips)
         inputs = [self._meta(each, "input") or {} for each in _subfolders(folder / "inputs")]
         outputs = [self._meta(each, "output") or {} for each in _subfolders(folder / "outputs")]
         status = meta.get("status")
@@ -120,7 +126,7 @@ class FolderSource:
             is_deleted=meta.get("lifecycle_stage") == "deleted",
             deleted_ms=_integer(meta.get("deleted_time")),
             artifact_uri=_artifacts_of(folder, meta.get("artifact_uri")),
-            params=self._texts(folder / "params"),
+            params=texts_of(folder / "params", self.skips),
             tags=tags,
             datasets=[
                 dataset
@@ -138,7 +144,7 @@ class FolderSource:
                 for said in outputs
                 if said.get("source_id")
             ],
-            points=self._points(folder / "metrics", run_id),
+            points=points_of(folder / "metrics", run_id, self.skips),
         )
 
     def _dataset(self, experiment: Path, said: dict[str, Any]) -> SourceDataset | None:
@@ -157,28 +163,6 @@ class FolderSource:
             profile=_text(meta.get("profile")),
             tags={str(k): str(v) for k, v in tags.items()} if isinstance(tags, dict) else {},
         )
-
-    def _points(self, folder: Path, run_id: str) -> Points:
-        rows = []
-        for key, path in self._named_files(folder):
-            for line in self._lines(path):
-                fields = line.split(" ")
-                try:
-                    time_ms, value = int(fields[0]), float(fields[1])
-                    step = int(fields[2]) if len(fields) > 2 else 0
-                except (ValueError, IndexError):
-                    self.skips.add("metric", "a line that is no point", f"{run_id}: {key}")
-                    continue
-                rows.append((time_ms, key, step, value))
-        rows.sort(key=lambda row: row[:3])
-        points, numbers = Points(), dict[str, int]()
-        for time_ms, key, step, value in rows:
-            points.key_numbers.append(numbers.setdefault(key, len(numbers)))
-            points.steps.append(step)
-            points.times_ms.append(time_ms)
-            points.values.append(value)
-        points.keys = list(numbers)
-        return points
 
     async def models(self) -> AsyncIterator[SourceModel]:
         for experiment, _ in self._folders:
@@ -203,53 +187,12 @@ class FolderSource:
             updated_ms=_integer(meta.get("last_updated_timestamp")),
             is_deleted=meta.get("lifecycle_stage") == "deleted",
             artifact_uri=_artifacts_of(folder, meta.get("artifact_location")),
-            params=self._texts(folder / "params"),
-            tags=self._texts(folder / "tags"),
-            points=sorted(self._model_points(folder), key=lambda p: (p.time_ms, p.key, p.step)),
+            params=texts_of(folder / "params", self.skips),
+            tags=texts_of(folder / "tags", self.skips),
+            points=sorted(
+                model_points_of(folder, self.skips), key=lambda p: (p.time_ms, p.key, p.step)
+            ),
         )
-
-    def _model_points(self, folder: Path) -> Iterator[ModelPoint]:
-        for key, path in self._named_files(folder / "metrics"):
-            for line in self._lines(path):
-                fields = line.split(" ")
-                try:
-                    time_ms, value, step = int(fields[0]), float(fields[1]), int(fields[2])
-                except (ValueError, IndexError):
-                    self.skips.add(
-                        "model metric", "a line that is no point", f"{folder.name}: {key}"
-                    )
-                    continue
-                run_id, name, digest = (*fields[3:6], "", "", "")[:3]
-                yield ModelPoint(key, value, step, time_ms, run_id, name or None, digest or None)
-
-    def _texts(self, folder: Path) -> dict[str, str]:
-        found = {}
-        for key, path in self._named_files(folder):
-            try:
-                found[key] = path.read_text(encoding="utf-8")
-            except (OSError, ValueError) as error:
-                self.skips.add("file", f"it cannot be read: {type(error).__name__}", str(path))
-        return found
-
-    def _named_files(self, folder: Path) -> Iterator[tuple[str, Path]]:
-        """(key, file): a key with slashes lies in folders of its own."""
-        if not folder.is_dir():
-            return
-        for path in sorted(folder.rglob("*")):
-            if path.is_symlink() or not path.is_file():
-                continue
-            if path.stat().st_size > _FILE_BYTES_MAX:
-                self.skips.add("file", f"it is larger than {_FILE_BYTES_MAX} bytes", str(path))
-                continue
-            yield path.relative_to(folder).as_posix(), path
-
-    def _lines(self, path: Path) -> list[str]:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            self.skips.add("file", f"it cannot be read: {type(error).__name__}", str(path))
-            return []
-        return [line for line in text.splitlines() if line.strip()]
 
     def _meta(self, folder: Path, kind: str) -> dict[str, Any] | None:
         try:

@@ -12,23 +12,21 @@ import asyncio
 import hashlib
 import json
 from array import array
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
 from tracker.events import wire
 from tracker.events.errors import TrackerError
 from tracker.events.types import Event
-from tracker.integrations.mlflow_import.source import Points
+from tracker.integrations.mlflow_import.points import Points, RunPoints
 from tracker.shipper.backoff import Backoff
-from tracker.shipper.transmit import SequenceExpected, Transmitter, Unreachable
+from tracker.shipper.transmit import BatchRefused, SequenceExpected, Transmitter, Unreachable
 
-POINTS_PER_BATCH: Final = 20_000
 EVENTS_PER_BATCH: Final = 5_000
 BATCH_CHARACTERS: Final = 4 * 1024 * 1024
 # A server that restarts is waited for, about this many seconds in all.
 _TRIES: Final = 8
-_US_PER_MS: Final = 1000
 
 T = TypeVar("T")
 
@@ -43,17 +41,38 @@ def writer_id(kind: str, *parts: object) -> str:
     return f"import-{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
+def facts_writer(kind: str, owner: str, events: Sequence[Event]) -> str:
+    """The id of the writer that says exactly these events about `owner`."""
+    said = [[event.type, event.time_us, dict(event.data)] for event in events]
+    return writer_id(kind, owner, said)
+
+
 class Sender:
-    """One destination. `known` holds what the server said of writers, to ask only once."""
+    """Says things to one destination, and counts the records."""
 
     def __init__(self, transmitter: Transmitter, *, workspace: str) -> None:
         self.transmitter = transmitter
         self.workspace = workspace
         self.records = 0
 
-    async def ask(self, path: str) -> tuple[int, Any]:
-        """(status, JSON) of a GET."""
+    async def ask(self, path: str) -> Any:
+        """The JSON that a GET answers. Raises ImportInterrupted for any other answer."""
+        status, answer = await self._ask(path)
+        if status != 200:
+            raise ImportInterrupted(f"{self.transmitter.uri}{path} answers {_said(status, answer)}")
+        return answer
 
+    async def run(self, run_id: str) -> Mapping[str, Any]:
+        """What the server says of a run; nothing when it has none of that id."""
+        status, answer = await self._ask(f"/api/v1/runs/{run_id}")
+        if status == 404:
+            return {}
+        if status != 200:
+            raise BatchRefused(_said(status, answer))
+        found: Mapping[str, Any] = answer
+        return found
+
+    async def _ask(self, path: str) -> tuple[int, Any]:
         async def asked() -> tuple[int, Any]:
             status, answer, retry_after = await self.transmitter.ask(
                 "GET", path, workspace=self.workspace
@@ -70,23 +89,35 @@ class Sender:
         )
 
     async def events(
-        self, run_id: str, writer: str, events: Sequence[Event], *, next_seq: int
+        self,
+        run_id: str,
+        writer: str,
+        events: Sequence[Event],
+        *,
+        next_seq: int,
+        first_seq: int = 1,
     ) -> None:
-        """Append what is missing of a writer's events."""
-        while next_seq <= len(events):
-            part = _part(events[next_seq - 1 :])
+        """Append what is missing of a writer's events, which begin at `first_seq`."""
+        while next_seq < first_seq + len(events):
+            part = _part(events[next_seq - first_seq :])
             frame = wire.events_frame(offsets=range(len(part)), events=part)
             next_seq = await self._append(run_id, writer, next_seq, len(part), [frame])
             self.records += len(part)
 
-    async def points(self, run_id: str, writer: str, points: Points, *, next_seq: int) -> None:
+    async def points(self, run_id: str, writer: str, points: RunPoints, *, next_seq: int) -> None:
         """Append what is missing of a run's metrics, one record a point."""
-        while next_seq <= len(points):
-            start = next_seq - 1
-            stop = min(start + POINTS_PER_BATCH, len(points))
-            frames = await asyncio.to_thread(_frames, points, start, stop)
-            next_seq = await self._append(run_id, writer, next_seq, stop - start, frames)
-            self.records += stop - start
+        if next_seq > points.about.points:
+            return
+        async for piece in points.pieces(skip=next_seq - 1):
+            frames = await asyncio.to_thread(_frames, piece)
+            first_seq, next_seq = next_seq, next_seq + len(piece)
+            stored = await self._append(run_id, writer, first_seq, len(piece), frames)
+            if stored < next_seq:
+                raise ImportInterrupted(
+                    f"the server has less of run {run_id} than it said before ({stored - 1} "
+                    f"records, not {first_seq - 1}); run the same command again to go on"
+                )
+            self.records += len(piece)
 
     async def _append(
         self, run_id: str, writer: str, first_seq: int, n: int, frames: list[Any]
@@ -115,6 +146,12 @@ class Sender:
                 await asyncio.sleep(backoff.next_s(retry_after_s=error.retry_after_s))
 
 
+def _said(status: int, answer: Any) -> str:
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return f"HTTP {status}: {message}" if message else f"HTTP {status}"
+
+
 def _part(events: Sequence[Event]) -> Sequence[Event]:
     """The first events, as many as make a batch."""
     size = 0
@@ -125,22 +162,15 @@ def _part(events: Sequence[Event]) -> Sequence[Event]:
     return events[:EVENTS_PER_BATCH]
 
 
-def _frames(points: Points, start: int, stop: int) -> list[Any]:
+def _frames(points: Points) -> list[Any]:
     """A frame for each metric among the points, at the places the points have."""
     return [
         wire.metrics_frame(
-            offsets=offsets,
+            offsets=places,
             keys=[points.keys[number]],
-            steps=array("q", (points.steps[start + i] for i in offsets)),
-            times=array("q", (points.times_ms[start + i] * _US_PER_MS for i in offsets)),
-            values=[array("d", (points.values[start + i] for i in offsets))],
+            steps=array("q", (points.steps[place] for place in places)),
+            times=array("q", (points.times_us[place] for place in places)),
+            values=[array("d", (points.values[place] for place in places))],
         )
-        for number, offsets in _places(points, start, stop)
+        for number, places in points.places().items()
     ]
-
-
-def _places(points: Points, start: int, stop: int) -> Iterator[tuple[int, list[int]]]:
-    places: dict[int, list[int]] = {}
-    for offset, number in enumerate(points.key_numbers[start:stop]):
-        places.setdefault(number, []).append(offset)
-    yield from places.items()

@@ -5,13 +5,18 @@ Times are milliseconds since 1970, as MLflow keeps them; None where it has none.
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tracker.events.errors import TrackerError
+
+if TYPE_CHECKING:
+    from tracker.integrations.mlflow_import.points import RunPoints
+
+
+NOT_KEPT_HERE: Final = "there is no such thing here; it stays in MLflow's store"
 
 
 class SourceUnreadable(TrackerError):
@@ -41,20 +46,6 @@ class SourceDataset:
 
 
 @dataclass(slots=True)
-class Points:
-    """Metrics of one run in order of (time, key, step, value): columns of one length."""
-
-    keys: list[str] = field(default_factory=list)  # the names that key_numbers count from 0
-    key_numbers: array[int] = field(default_factory=lambda: array("q"))
-    steps: array[int] = field(default_factory=lambda: array("q"))
-    times_ms: array[int] = field(default_factory=lambda: array("q"))
-    values: array[float] = field(default_factory=lambda: array("d"))
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-
-@dataclass(slots=True)
 class SourceRun:
     run_id: str
     experiment_id: str
@@ -71,7 +62,7 @@ class SourceRun:
     datasets: list[SourceDataset]
     model_inputs: list[str]
     model_outputs: list[tuple[str, int]]  # (model id, step)
-    points: Points
+    points: RunPoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +113,8 @@ class Skips:
 
 
 class Source(Protocol):
-    """A store of MLflow's, read without changing it. What cannot be read is put into `skips`.
+    """A store of MLflow's, read without changing it. What cannot be read, and what there is no
+    place for here (traces, registered models), is put into `skips`.
 
     Raises SourceUnreadable.
     """
@@ -137,10 +129,14 @@ class Source(Protocol):
         """(experiments, runs, logged models), about."""
         ...
 
+    async def count_not_taken(self) -> None:
+        """Put into `skips` what there is no place for here, as NOT_KEPT_HERE."""
+        ...
+
     async def experiments(self) -> Sequence[SourceExperiment]: ...
 
     def runs(self) -> AsyncIterator[SourceRun]:
-        """Every run, whole, one after the other."""
+        """Every run, one after the other; its points are read when they are asked for."""
         ...
 
     def models(self) -> AsyncIterator[SourceModel]: ...

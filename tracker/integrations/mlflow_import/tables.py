@@ -7,14 +7,17 @@ nothing, so what MLflow's server writes meanwhile does not show.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from tracker.integrations.mlflow_import.source import SourceUnreadable
 
 Row = Sequence[Any]
+
+_TIMEOUT_S: Final = 10
 
 
 class Tables(Protocol):
@@ -29,6 +32,10 @@ class Tables(Protocol):
 
     async def rows(self, query: str, *params: Any) -> Sequence[Row]: ...
 
+    def pages(self, query: str, *params: Any, rows_max: int) -> AsyncIterator[Sequence[Row]]:
+        """The same rows, that many at once; other queries may be asked in between."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -39,7 +46,10 @@ class SqliteTables:
         if not path.is_file():
             raise SourceUnreadable(f"there is no file {path}")
         self._connection = sqlite3.connect(
-            f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, isolation_level=None, timeout=10
+            f"file:{quote(str(path.resolve()))}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=_TIMEOUT_S,
         )
         self._is_begun = False
 
@@ -48,16 +58,35 @@ class SqliteTables:
         return frozenset(name for (name,) in rows)
 
     async def rows(self, query: str, *params: Any) -> Sequence[Row]:
-        try:
-            if not self._is_begun:
-                self._connection.execute("BEGIN")
-                self._is_begun = True
-            return self._connection.execute(query, params).fetchall()
-        except sqlite3.Error as error:
-            raise SourceUnreadable(f"the database cannot be read: {error}") from None
+        with _sqlite_errors():
+            return self._execute(query, params).fetchall()
+
+    async def pages(self, query: str, *params: Any, rows_max: int) -> AsyncIterator[Sequence[Row]]:
+        with _sqlite_errors():
+            cursor = self._execute(query, params)
+        while True:
+            with _sqlite_errors():
+                page = cursor.fetchmany(rows_max)
+            if not page:
+                return
+            yield page
+
+    def _execute(self, query: str, params: Sequence[Any]) -> sqlite3.Cursor:
+        if not self._is_begun:
+            self._connection.execute("BEGIN")
+            self._is_begun = True
+        return self._connection.execute(query, params)
 
     async def aclose(self) -> None:
         self._connection.close()
+
+
+@contextmanager
+def _sqlite_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise SourceUnreadable(f"the database cannot be read: {error}") from None
 
 
 class PostgresTables:
@@ -65,9 +94,8 @@ class PostgresTables:
 
     by_code_point = 'COLLATE "C"'
 
-    def __init__(self, connection: Any, transaction: Any) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._transaction = transaction
 
     @classmethod
     async def open(cls, uri: str) -> PostgresTables:
@@ -79,14 +107,14 @@ class PostgresTables:
             ) from None
         scheme, _, rest = uri.partition("://")
         try:
-            connection = await asyncpg.connect(f"postgresql://{rest}", timeout=10)
+            connection = await asyncpg.connect(f"postgresql://{rest}", timeout=_TIMEOUT_S)
         except (OSError, TimeoutError, ValueError, asyncpg.PostgresError) as error:
             reason = str(error) or type(error).__name__
             host = urlsplit(uri).hostname or scheme
             raise SourceUnreadable(f"PostgreSQL at {host} cannot be read: {reason}") from None
-        transaction = connection.transaction(isolation="repeatable_read", readonly=True)
-        await transaction.start()
-        return cls(connection, transaction)
+        with _postgres_errors():
+            await connection.transaction(isolation="repeatable_read", readonly=True).start()
+        return cls(connection)
 
     async def columns(self, table: str) -> frozenset[str]:
         rows = await self.rows(
@@ -97,21 +125,47 @@ class PostgresTables:
         return frozenset(name for (name,) in rows)
 
     async def rows(self, query: str, *params: Any) -> Sequence[Row]:
-        import asyncpg
-
-        pieces = query.split("?")
-        numbered = "".join(
-            piece if index == 0 else f"${index}{piece}" for index, piece in enumerate(pieces)
-        )
-        try:
-            found: Sequence[Row] = await self._connection.fetch(numbered, *params)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise SourceUnreadable(f"the database cannot be read: {error}") from None
+        with _postgres_errors():
+            found: Sequence[Row] = await self._connection.fetch(_numbered(query), *params)
         return found
 
+    async def pages(self, query: str, *params: Any, rows_max: int) -> AsyncIterator[Sequence[Row]]:
+        with _postgres_errors():
+            cursor = await self._connection.cursor(_numbered(query), *params)
+        while True:
+            with _postgres_errors():
+                page = await cursor.fetch(rows_max)
+            if not page:
+                return
+            yield page
+
     async def aclose(self) -> None:
-        await self._transaction.rollback()
-        await self._connection.close()
+        # Nothing was written: what ends with the connection needs no rollback.
+        await self._connection.close(timeout=_TIMEOUT_S)
+
+
+@contextmanager
+def _postgres_errors() -> Iterator[None]:
+    import asyncpg
+
+    try:
+        yield
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise SourceUnreadable(f"the database cannot be read: {error}") from None
+
+
+def _numbered(query: str) -> str:
+    """The query with PostgreSQL's names for its parameters: $1, $2."""
+    pieces = query.split("?")
+    return pieces[0] + "".join(f"${index}{piece}" for index, piece in enumerate(pieces[1:], 1))
+
+
+def sqlite_path(uri: str) -> Path:
+    """As SQLAlchemy has it: three slashes and a relative path, four and an absolute one."""
+    path = unquote(uri.partition("://")[2].partition("?")[0])
+    if not path.startswith("/"):
+        raise SourceUnreadable(f"{uri} is no address of a file; write sqlite:///PATH")
+    return Path(path[1:])
 
 
 async def open_tables(uri: str) -> Tables:
@@ -119,11 +173,7 @@ async def open_tables(uri: str) -> Tables:
     scheme = uri.partition("://")[0].partition("+")[0]
     match scheme:
         case "sqlite":
-            path = unquote(uri.partition("://")[2].partition("?")[0])
-            if not path.startswith("/"):
-                raise SourceUnreadable(f"{uri} is no address of a file; write sqlite:///PATH")
-            # As SQLAlchemy has it: three slashes and a relative path, four and an absolute one.
-            return SqliteTables(Path(path[1:]))
+            return SqliteTables(sqlite_path(uri))
         case "postgresql" | "postgres":
             return await PostgresTables.open(uri)
         case _:
