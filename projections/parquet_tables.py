@@ -1,101 +1,133 @@
-"""Runs, params, tags, artifacts, inputs and experiments as Arrow tables, from a runs build."""
+"""Everything but points as Arrow tables, from a runs build: runs, params, models, inputs, …"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final
 
-TEXT: Final = "string"
-NUMBER: Final = "int64"
-TIME: Final = "time"
+from projections.model_rules import ModelState
+from projections.sqlite import statements
+from tracker.events.ids import DEFAULT_EXPERIMENT_ID
+
+SQL: Final = statements("export_tables.sql")
+
+_Row = tuple[Any, ...]
+
+_FILE: Final = "path digest size:int media_type uri etag time:time"
+
+# Columns are text unless they say otherwise.
+TABLES: Final = {
+    "runs": (
+        "experiment_id run_id name user_id status lifecycle_stage parent_run_id start_time:time"
+        " end_time:time end_reason end_detail dropped:int"
+    ),
+    "params": "experiment_id run_id key value",
+    "param_conflicts": "experiment_id run_id key value writer_id",
+    "tags": "experiment_id run_id key value",
+    "artifacts": f"experiment_id run_id {_FILE}",
+    "inputs": "experiment_id run_id name digest source_type source schema profile",
+    "input_tags": "experiment_id run_id name digest key value",
+    "model_links": "experiment_id run_id kind model_id step:int",
+    "models": (
+        "experiment_id model_id name source_run_id model_type status status_message"
+        " lifecycle_stage created_time:time updated_time:time"
+    ),
+    "model_params": "experiment_id model_id key value",
+    "model_tags": "experiment_id model_id key value",
+    "model_metrics": (
+        "experiment_id model_id run_id key value:float step:int time:time dataset_name"
+        " dataset_digest"
+    ),
+    "model_artifacts": f"experiment_id model_id {_FILE}",
+    "experiments": (
+        "experiment_id name lifecycle_stage artifact_location created_time:time updated_time:time"
+    ),
+    "experiment_tags": "experiment_id key value",
+}
+# These are small and about experiments themselves: one file each.
+WHOLE_TABLES: Final = frozenset({"experiments", "experiment_tags"})
 
 _ROWS_A_TABLE: Final = 200_000
-
-# table -> (columns with their types, query). Every query's rows begin with experiment_id and
-# the run that they are of; the tables of experiments have none.
-TABLES: Final[dict[str, tuple[tuple[tuple[str, str], ...], str]]] = {
-    "runs": (
-        (
-            ("experiment_id", TEXT), ("run_id", TEXT), ("name", TEXT), ("user_id", TEXT),
-            ("status", TEXT), ("lifecycle_stage", TEXT), ("parent_run_id", TEXT),
-            ("start_time", TIME), ("end_time", TIME), ("end_reason", TEXT),
-            ("end_detail", TEXT), ("dropped", NUMBER),
-        ),
-        "SELECT experiment_id, run_id, name, user_id, status, lifecycle_stage, parent_run_id,"
-        " start_us, end_us, end_reason, end_detail, dropped FROM run ORDER BY run_no",
-    ),
-    "params": (
-        (("experiment_id", TEXT), ("run_id", TEXT), ("key", TEXT), ("value", TEXT)),
-        "SELECT r.experiment_id, r.run_id, k.key, p.value FROM run r"
-        " JOIN run_param p USING (run_no) JOIN key k USING (key_id) ORDER BY r.run_no, k.key",
-    ),
-    "tags": (
-        (("experiment_id", TEXT), ("run_id", TEXT), ("key", TEXT), ("value", TEXT)),
-        "SELECT r.experiment_id, r.run_id, k.key, t.value FROM run r"
-        " JOIN run_tag t USING (run_no) JOIN key k USING (key_id)"
-        " WHERE t.value IS NOT NULL ORDER BY r.run_no, k.key",
-    ),
-    "artifacts": (
-        (
-            ("experiment_id", TEXT), ("run_id", TEXT), ("path", TEXT), ("digest", TEXT),
-            ("size", NUMBER), ("media_type", TEXT), ("uri", TEXT), ("etag", TEXT),
-            ("time", TIME),
-        ),
-        "SELECT r.experiment_id, r.run_id, a.path, a.digest, a.size, a.media_type, a.uri, a.etag,"
-        " a.time_us FROM artifact a JOIN run r ON r.run_id = a.owner"
-        " WHERE a.is_deleted = 0 ORDER BY r.run_no, a.path",
-    ),
-    "inputs": (
-        (
-            ("experiment_id", TEXT), ("run_id", TEXT), ("name", TEXT), ("digest", TEXT),
-            ("source_type", TEXT), ("source", TEXT), ("schema", TEXT), ("profile", TEXT),
-        ),
-        "SELECT r.experiment_id, r.run_id, i.name, i.digest, i.source_type, i.source, i.schema,"
-        " i.profile FROM run r JOIN run_input i USING (run_no) ORDER BY r.run_no, i.name, i.digest",
-    ),
-    "experiments": (
-        (
-            ("experiment_id", TEXT), ("name", TEXT), ("lifecycle_stage", TEXT),
-            ("artifact_location", TEXT), ("created_time", TIME), ("updated_time", TIME),
-        ),
-        "SELECT experiment_id, name, lifecycle_stage, artifact_location, created_us, updated_us"
-        " FROM experiment ORDER BY experiment_id",
-    ),
-}  # fmt: skip
 
 
 def experiments_of_runs(connection: sqlite3.Connection) -> dict[str, str]:
     return dict(connection.execute("SELECT run_id, experiment_id FROM run"))
 
 
-def tables_of(
-    connection: sqlite3.Connection, name: str, *, run_ids: Collection[str] | None
-) -> Iterator[Any]:
-    """A table in pieces of bounded size, at least one, of these runs only if given."""
-    columns, query = TABLES[name]
-    rows: list[tuple[Any, ...]] = []
-    is_of_runs = columns[1][0] == "run_id"
-    has_any = False
-    for row in connection.execute(query):
-        if run_ids is not None and is_of_runs and row[1] not in run_ids:
-            continue
-        rows.append(row)
-        if len(rows) >= _ROWS_A_TABLE:
-            yield _table(columns, rows)
-            rows, has_any = [], True
-    if rows or not has_any:
-        yield _table(columns, rows)
+def tables_of(connection: sqlite3.Connection, name: str) -> Iterator[Any]:
+    """A table in pieces of bounded size, at least one."""
+    rows = _rows_of(connection, name)
+    columns = [column.partition(":")[::2] for column in TABLES[name].split()]
+    piece = list(islice(rows, _ROWS_A_TABLE))
+    yield _table(columns, piece)
+    while piece := list(islice(rows, _ROWS_A_TABLE)):
+        yield _table(columns, piece)
 
 
-def _table(columns: tuple[tuple[str, str], ...], rows: list[tuple[Any, ...]]) -> Any:
+def _rows_of(connection: sqlite3.Connection, name: str) -> Iterator[_Row]:
+    of_model = _OF_MODEL.get(name)
+    if of_model is None:
+        yield from connection.execute(SQL[name])
+        return
+    for row in connection.execute(SQL["models"]):
+        model = ModelState.of_row(*row)
+        if model.is_born:
+            yield from of_model(model)
+
+
+def _model(model: ModelState) -> Iterator[_Row]:
+    born = model.born
+    _, status, message = model.status
+    yield (
+        _experiment_of(model), model.model_id, born.get("name", ""), born.get("source_run_id"),
+        born.get("model_type"), status, message or None,
+        "deleted" if model.is_deleted else "active",
+        model.created_us, max(model.updated_us, model.created_us),
+    )  # fmt: skip
+
+
+def _model_params(model: ModelState) -> Iterator[_Row]:
+    for key, (_, value) in sorted(model.params.items()):
+        yield _experiment_of(model), model.model_id, key, value
+
+
+def _model_tags(model: ModelState) -> Iterator[_Row]:
+    for key, (_, value) in sorted(model.tags.items()):
+        if value is not None:
+            yield _experiment_of(model), model.model_id, key, value
+
+
+_OF_MODEL: Final[dict[str, Callable[[ModelState], Iterator[_Row]]]] = {
+    "models": _model,
+    "model_params": _model_params,
+    "model_tags": _model_tags,
+}
+
+
+def _experiment_of(model: ModelState) -> str:
+    return model.born.get("experiment_id", DEFAULT_EXPERIMENT_ID)
+
+
+def _table(columns: list[tuple[str, str]], rows: list[_Row]) -> Any:
     import pyarrow as pa
 
-    kinds = {TEXT: pa.string(), NUMBER: pa.int64(), TIME: pa.timestamp("us", tz="UTC")}
+    time = pa.timestamp("us", tz="UTC")
+    kinds = {"": pa.string(), "int": pa.int64(), "float": pa.float64(), "time": time}
     schema = pa.schema([(name, kinds[kind]) for name, kind in columns])
-    by_column: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [() for _ in columns]
-    arrays = []
-    for (_, kind), values in zip(columns, by_column, strict=True):
-        array = pa.array(values, pa.int64() if kind == TIME else kinds[kind])
-        arrays.append(array.cast(kinds[kind]) if kind == TIME else array)
-    return pa.Table.from_arrays(arrays, schema=schema)
+    by_column: list[_Row] = list(zip(*rows, strict=True)) or [() for _ in columns]
+    return pa.Table.from_arrays(
+        [_array(kinds[kind], values) for (_, kind), values in zip(columns, by_column, strict=True)],
+        schema=schema,
+    )
+
+
+def _array(kind: Any, values: _Row) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(kind):
+        return pa.array(values, pa.int64()).cast(kind)
+    if pa.types.is_floating(kind):  # kept as text, which has a word for NaN
+        return pa.array([float(value) for value in values], kind)
+    return pa.array(values, kind)

@@ -53,6 +53,10 @@ WHERE workspace = $1
 """
 
 
+class NoSuchWorkspace(DatabaseRefused):
+    """The database holds no log of that workspace, or none at all."""
+
+
 class PostgresLogReader:
     """An EventLogReader; also for who proves that the log and its watermarks agree."""
 
@@ -164,7 +168,7 @@ async def reading_log(
 ) -> AsyncIterator[PostgresLogReader]:
     """Look at the log of a workspace without serving it, and without changing anything.
 
-    Raises DatabaseRefused when there is none, MigrationMismatch when a newer version has
+    Raises NoSuchWorkspace when there is none, MigrationMismatch when a newer version has
     changed it, StoreUnavailable when PostgreSQL is away.
     """
     try:
@@ -190,7 +194,7 @@ async def _check_is_there(connections: Connections, workspace: str) -> None:
         if is_store:
             await check_not_newer(connection)
     if workspace not in found:
-        raise DatabaseRefused(
+        raise NoSuchWorkspace(
             f"the database has no workspace {workspace!r}"
             + (f"; it has {', '.join(map(repr, found))}" if found else "")
         )

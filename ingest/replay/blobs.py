@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-import aiohttp
-
-from ingest.artifact_stores.base import ArtifactStore, PutOutcome
-from ingest.artifact_stores.open import open_artifact_store
 from ingest.blob_uploads import Digest, digest_of
 from ingest.errors import BlobNotFound, DigestMismatch
-from ingest.replay.places import ArchivePlace, Place, PlaceNotUnderstood, ServerPlace, SqlitePlace
+from ingest.replay.blob_places import Blobs, open_blobs
 from ingest.replay.selection import Selection, fold_without_metrics
 from ingest.replay.sources import Source
 from projections.sqlite import open_for_reading
@@ -24,8 +18,10 @@ from projections.sqlite import open_for_reading
 if TYPE_CHECKING:
     from ingest.replay.job import ReplayRequest
 
-CHUNK_BYTES: Final = 1024 * 1024
 MISSING_LISTED_MAX: Final = 100
+
+OnBytes = Callable[[int, int], None]
+"""(done, total), in bytes, as far as their sizes are known."""
 
 
 @dataclass(slots=True)
@@ -38,148 +34,63 @@ class BlobReport:
     missing: list[str] = field(default_factory=list)
 
 
-class Blobs(Protocol):
-    """Where blobs are read from and written to."""
-
-    async def has(self, digest: Digest) -> bool: ...
-
-    def open(self, digest: Digest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Entering raises BlobNotFound."""
-        ...
-
-    async def put(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
-        """Raises DigestMismatch when the bytes are others than their name says."""
-        ...
-
-
-async def copy_blobs(request: ReplayRequest, source: Source, selection: Selection) -> BlobReport:
+async def copy_blobs(
+    request: ReplayRequest, source: Source, selection: Selection, on_bytes: OnBytes
+) -> BlobReport:
     """Copy every blob that the selected trees name and the destination lacks."""
-    report = BlobReport()
-    digests = await _named(source, selection)
+    sizes = await named_blobs(source, selection)
     workspace = source.workspace
-    key, other_key = request.api_key, request.destination_api_key or request.api_key
     async with (
-        _open(request.source, request.source_artifacts, workspace, key, "--src-artifacts") as old,
-        _open(
-            request.destination, request.destination_artifacts, workspace, other_key,
-            "--dst-artifacts",
-        ) as new,
-    ):  # fmt: skip
-        for digest in digests:
-            if await new.has(digest):
-                report.present += 1
-                continue
+        open_blobs(request.source_blobs, workspace, request.api_key) as old,
+        open_blobs(request.destination_blobs, workspace, request.key_there) as new,
+    ):
+        copying = _Copying(old, new, sum(sizes.values()), on_bytes)
+        for digest, size in sizes.items():
+            await copying.copy(digest, size)
+    return copying.report
+
+
+async def named_blobs(source: Source, selection: Selection) -> Mapping[Digest, int]:
+    """The digests in the trees of the selected runs and their models, with sizes in bytes."""
+    with tempfile.TemporaryDirectory(prefix="tracker-replay-") as folder:
+        path = Path(folder) / "runs.sqlite"
+        await fold_without_metrics(source.log, path, selection)
+        connection = open_for_reading(path)
+        try:
+            rows = connection.execute(
+                "SELECT digest, max(coalesce(size, 0)) FROM artifact"
+                " WHERE digest IS NOT NULL AND is_deleted = 0 GROUP BY digest ORDER BY digest"
+            )
+            return {digest_of(digest): size for digest, size in rows}
+        finally:
+            connection.close()
+
+
+class _Copying:
+    def __init__(self, old: Blobs, new: Blobs, total: int, on_bytes: OnBytes) -> None:
+        self._old, self._new = old, new
+        self._done, self._total = 0, total
+        self._on_bytes = on_bytes
+        self.report = BlobReport()
+
+    async def copy(self, digest: Digest, size: int) -> None:
+        report, before = self.report, self._done
+        if await self._new.has(digest):
+            report.present += 1
+        else:
             try:
-                async with old.open(digest) as chunks:
-                    await new.put(digest, _counted(chunks, report))
+                async with self._old.open(digest) as chunks:
+                    await self._new.put(digest, self._counted(chunks))
                 report.copied += 1
             except (BlobNotFound, DigestMismatch):
                 if len(report.missing) < MISSING_LISTED_MAX:
                     report.missing.append(digest)
-    return report
+        self._done = before + size
+        self._on_bytes(self._done, self._total)
 
-
-async def _named(source: Source, selection: Selection) -> list[Digest]:
-    """The digests that stand in the trees of the selected runs and their models."""
-    with tempfile.TemporaryDirectory(prefix="tracker-replay-") as folder:
-        path = Path(folder) / "runs.sqlite"
-        await fold_without_metrics(source.log, path, until=selection.until)
-        connection = open_for_reading(path)
-        try:
-            rows = connection.execute(
-                "SELECT DISTINCT digest, owner FROM artifact WHERE digest IS NOT NULL"
-                " AND is_deleted = 0 ORDER BY digest"
-            ).fetchall()
-            runs = {row[0] for row in connection.execute("SELECT run_id FROM run")}
-        finally:
-            connection.close()
-    wanted = {
-        digest
-        for digest, owner in rows
-        # A model's owner is no run: its files come along whenever any are asked for.
-        if selection.run_ids is None or owner in selection.run_ids or owner not in runs
-    }
-    return [digest_of(digest) for digest in sorted(wanted)]
-
-
-async def _counted(chunks: AsyncIterator[bytes], report: BlobReport) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        report.bytes += len(chunk)
-        yield chunk
-
-
-class _StoreBlobs:
-    def __init__(self, store: ArtifactStore) -> None:
-        self._store = store
-
-    async def has(self, digest: Digest) -> bool:
-        return await self._store.stat(digest) is not None
-
-    def open(self, digest: Digest) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._store.open(digest)
-
-    async def put(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
-        outcome = await self._store.put(digest, chunks)
-        assert outcome in PutOutcome
-
-
-class _ServerBlobs:
-    def __init__(self, session: aiohttp.ClientSession, uri: str) -> None:
-        self._session = session
-        self._uri = uri
-
-    async def has(self, digest: Digest) -> bool:
-        async with self._session.head(f"{self._uri}/api/v1/blobs/{digest}") as answer:
-            return answer.status == 200
-
-    @asynccontextmanager
-    async def open(self, digest: Digest) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with self._session.get(f"{self._uri}/api/v1/blobs/{digest}") as answer:
-            if answer.status == 404:
-                raise BlobNotFound(f"{self._uri} has no blob {digest}")
-            answer.raise_for_status()
-            yield answer.content.iter_chunked(CHUNK_BYTES)
-
-    async def put(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
-        hasher = hashlib.sha256()
-
-        async def hashed() -> AsyncIterator[bytes]:
-            async for chunk in chunks:
-                hasher.update(chunk)
-                yield chunk
-
-        url = f"{self._uri}/api/v1/blobs/{digest}"
-        async with self._session.put(url, data=hashed()) as answer:
-            if answer.status == 422:
-                raise DigestMismatch(f"the source's bytes of {digest} are {hasher.hexdigest()}")
-            answer.raise_for_status()
-
-
-@asynccontextmanager
-async def _open(
-    place: Place, location: str | None, workspace: str, api_key: str | None, flag: str
-) -> AsyncIterator[Blobs]:
-    if location is None and isinstance(place, ServerPlace):
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        timeout = aiohttp.ClientTimeout(total=None, connect=5.0, sock_read=90.0)
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-            yield _ServerBlobs(session, place.uri)
-        return
-    if location is None:
-        location = _beside(place, flag)
-    async with open_artifact_store(location, workspace=workspace) as store:
-        yield _StoreBlobs(store)
-
-
-def _beside(place: Place, flag: str) -> str:
-    """Where a store's blobs lie when nobody says: where `tracker server` puts them."""
-    match place:
-        case ArchivePlace(location):
-            return location
-        case SqlitePlace(path):
-            return str(path.parent / "artifacts")
-        case _:
-            raise PlaceNotUnderstood(
-                f"{place} does not say where its artifacts lie: give {flag} FOLDER, or "
-                f"{flag} s3://BUCKET/PREFIX"
-            )
+    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self.report.bytes += len(chunk)
+            self._done += len(chunk)
+            self._on_bytes(self._done, self._total)
+            yield chunk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -122,6 +122,27 @@ def compare_tallies(expected: Tally, found: Tally) -> Comparison:
             comparison.differ(f"run {run_id!r}: {_said(count)} became {_said(other)}")
     comparison.events, comparison.points = total.events, total.points
     comparison.dropped, comparison.state_hash = total.dropped, f"{total.hash:016x}"
+    return comparison
+
+
+def compare_points(expected: Mapping[str, Count], found: Mapping[str, Count]) -> Comparison:
+    """The points of a log, by run, with those of tables: how many, and which."""
+    comparison = Comparison()
+    total = Count()
+    for run_id, count in sorted(expected.items()):
+        comparison.runs += bool(run_id)
+        comparison.hashes[run_id] = f"{count.points_hash:016x}"
+        total.add(count)
+        other = found.get(run_id, Count())
+        if (count.points, count.points_hash) != (other.points, other.points_hash):
+            comparison.differ(
+                f"run {run_id!r}: {count.points:,} points ({count.points_hash:016x}) became "
+                f"{other.points:,} ({other.points_hash:016x})"
+            )
+    for run_id in sorted(found.keys() - expected.keys()):
+        comparison.differ(f"run {run_id!r} is in the tables and not in the source")
+    comparison.events, comparison.points = total.events, total.points
+    comparison.dropped, comparison.state_hash = total.dropped, f"{total.points_hash:016x}"
     return comparison
 
 

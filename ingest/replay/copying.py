@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ingest.replay.destinations import LogDestination, continues
-from ingest.replay.selection import Selection
+from ingest.replay.selection import Select, Selection
 from ingest.replay.sources import Source
-from projections.log import EventLogReader, StoredBatch
+from projections.log import EventLogReader, LogHead, StoredBatch
 from tracker.events.errors import TrackerError
 
 ROUND_BATCHES: Final = 4_000
@@ -38,8 +38,12 @@ class LogsDiffer(TrackerError):
 
 @dataclass(slots=True)
 class CopyProgress:
-    """`position` of `head` in the source; what was written, counted by the copy."""
+    """`position` of `head` in the source; what was written, counted by the copy.
 
+    `selection` is what was selected in the end.
+    """
+
+    selection: Selection = field(default_factory=Selection)
     position: int = 0
     head: int = 0
     batches: int = 0
@@ -59,7 +63,7 @@ OnProgress = Callable[[CopyProgress], None]
 async def copy_log(
     source: Source,
     destination: LogDestination,
-    selection: Selection,
+    select: Select,
     *,
     merge: bool,
     follow: asyncio.Event | None,
@@ -70,14 +74,11 @@ async def copy_log(
     Raises LogsDiffer when the destination is no beginning of the source, and neither
     `merge` nor a filter asks for something else.
     """
+    selection = await select()
     head = await destination.head()
     keeps = not (selection.is_filtered or merge)
-    if keeps and not await continues(source.log, head):
-        raise LogsDiffer(
-            f"the destination's log, {head.next_position - 1} positions long, is no beginning of "
-            "the source's; use an empty destination, or --merge to append what it lacks at new "
-            "positions"
-        )
+    if keeps:
+        await check_continues(source.log, head)
     progress = CopyProgress(keeps_positions=keeps)
     writer = _Importing(destination) if keeps else _Appending(destination)
     after = head.next_position - 1 if keeps else 0
@@ -92,8 +93,37 @@ async def copy_log(
                 await follow.wait()
         except TimeoutError:
             await source.refresh()
+        grown = await select()
+        for run_id in sorted((grown.run_ids or set()) - (selection.run_ids or set())):
+            await _catch_up(source.log, run_id, after, writer, progress)
+        selection = grown
     await destination.flush()
+    progress.selection = selection
     return progress
+
+
+async def check_continues(source: EventLogReader, head: LogHead) -> None:
+    """Raise LogsDiffer unless a log that ends at `head` is a beginning of the source."""
+    if not await continues(source, head):
+        raise LogsDiffer(
+            f"the destination's log, {head.next_position - 1} positions long, is no beginning of "
+            "the source's; use an empty destination, or --merge to append what it lacks at new "
+            "positions"
+        )
+
+
+async def _catch_up(
+    log: EventLogReader,
+    run_id: str,
+    until: int,
+    writer: _Importing | _Appending,
+    progress: CopyProgress,
+) -> None:
+    """Copy what came of a run before it was known to be asked for."""
+    after = 0
+    while batches := await _read(log, after, until, run_id=run_id):
+        await writer.write(batches, progress)
+        after = batches[-1].last_position
 
 
 async def _copy_round(
@@ -125,9 +155,11 @@ async def _copy_round(
     return after
 
 
-async def _read(log: EventLogReader, after: int, until: int) -> Sequence[StoredBatch]:
+async def _read(
+    log: EventLogReader, after: int, until: int, run_id: str | None = None
+) -> Sequence[StoredBatch]:
     return await log.read(
-        after=after, batches_max=ROUND_BATCHES, bytes_max=ROUND_BYTES, until=until
+        after=after, batches_max=ROUND_BATCHES, bytes_max=ROUND_BYTES, until=until, run_id=run_id
     )
 
 

@@ -190,6 +190,11 @@ async def continues(source: EventLogReader, head: LogHead) -> bool:
     )
 
 
+async def is_to_be_merged(place: LogPlace, source: EventLogReader, head: LogHead) -> bool:
+    """A server that has runs of its own gets what it lacks; another log must be asked to."""
+    return isinstance(place, ServerPlace) and not await continues(source, head)
+
+
 def _as_sent(batch: StoredBatch) -> BatchToAppend:
     return BatchToAppend(
         BatchHeader(

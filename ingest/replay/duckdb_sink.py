@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,11 @@ import pyarrow as pa
 
 from ingest.replay.copying import LogsDiffer
 from ingest.replay.parquet_sink import count_points
+from ingest.replay.sinks import Noted
 from ingest.replay.tally import Count
-from projections.log import LogHead
 from tracker.events.errors import TrackerError
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _ROWS_A_READ: Final = 500_000
 
 _SCHEMA: Final = """
@@ -25,7 +26,7 @@ CREATE TABLE IF NOT EXISTS metrics (
     experiment_id VARCHAR NOT NULL, run_id VARCHAR NOT NULL, key VARCHAR NOT NULL,
     step BIGINT NOT NULL, time TIMESTAMPTZ NOT NULL, value DOUBLE NOT NULL
 );
-CREATE TABLE IF NOT EXISTS _tracker (format INTEGER, about VARCHAR, position BIGINT, chain VARCHAR);
+CREATE TABLE IF NOT EXISTS _tracker (format INTEGER, about VARCHAR, note VARCHAR);
 CREATE OR REPLACE VIEW latest_metrics AS
     SELECT experiment_id, run_id, key, last(value ORDER BY step, time) AS value,
            max(step) AS step, count(*) AS points
@@ -38,43 +39,59 @@ class DuckdbRefused(TrackerError):
 
 
 class DuckdbSink:
-    """See tables.TableSink. The views latest_metrics and runs_wide come with it."""
+    """See sinks.TableSink. The view latest_metrics comes with it."""
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, about: Mapping[str, Any], *, read_only: bool = False) -> None:
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._about = json.dumps(about, sort_keys=True)
         try:
-            self._connection = duckdb.connect(str(path))
-            self._connection.execute("SET TimeZone = 'UTC'")
-            self._connection.execute(_SCHEMA)
-            row = self._connection.execute(
-                "SELECT format, about, position, chain FROM _tracker"
-            ).fetchone()
+            self._connection = duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             raise DuckdbRefused(f"{path} cannot be used: {error}") from error
-        self._about = json.dumps(about, sort_keys=True)
-        self._head = LogHead()
-        if row is not None:
-            if row[0] != _FORMAT or row[1] != self._about:
-                raise LogsDiffer(
-                    f"{path} holds tables of another workspace or of other runs; give a new file, "
-                    "or the same --run and --experiment"
-                )
-            self._head = LogHead(row[2] + 1, bytes.fromhex(row[3]))
+        try:
+            self._note = self._opened(path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _opened(self, path: Path) -> Noted:
+        try:
+            self._connection.execute("SET TimeZone = 'UTC'")
+            row = self._one("SELECT 1 FROM duckdb_tables() WHERE table_name = '_tracker'")
+            if row is None:
+                self._connection.execute(_SCHEMA)
+            row = self._one("SELECT format, about, note FROM _tracker")
+        except duckdb.Error as error:
+            raise DuckdbRefused(
+                f"{path} cannot be used, or was written by another version: {error}"
+            ) from error
+        if row is None:
+            return Noted()
+        if row[0] != _FORMAT:
+            raise LogsDiffer(
+                f"{path} was written by another version (format {row[0]}, and this one writes "
+                f"{_FORMAT}); give a new file"
+            )
+        if row[1] != self._about:
+            raise LogsDiffer(
+                f"{path} holds tables of another workspace or of other runs; give a new file, "
+                "or the same --run and --experiment"
+            )
+        return Noted.of_json(json.loads(row[2]))
 
     def close(self) -> None:
         self._connection.close()
 
-    async def noted(self) -> LogHead:
-        return self._head
+    async def noted(self) -> Noted:
+        return self._note
 
-    async def put_points(self, tables: Mapping[str, Any], *, after: int, head: LogHead) -> None:
-        await asyncio.to_thread(self._put_points, tables, head)
-        self._head = head
+    async def put_points(self, tables: Mapping[str, Any], *, after: int, note: Noted) -> None:
+        await asyncio.to_thread(self._put_points, tables, note)
+        self._note = note
 
-    def _put_points(self, tables: Mapping[str, Any], head: LogHead) -> None:
-        connection = self._connection
-        connection.execute("BEGIN")
-        try:
+    def _put_points(self, tables: Mapping[str, Any], note: Noted) -> None:
+        with self._transaction() as connection:
             for experiment, table in tables.items():
                 connection.register("points", table)
                 connection.execute(
@@ -82,27 +99,25 @@ class DuckdbSink:
                     [experiment],
                 )
                 connection.unregister("points")
-            self._note(head)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+            connection.execute("DELETE FROM _tracker")
+            connection.execute(
+                "INSERT INTO _tracker VALUES (?, ?, ?)",
+                [_FORMAT, self._about, json.dumps(note.as_json())],
+            )
 
-    async def put_table(self, name: str, tables: list[Any], *, head: LogHead) -> None:
-        await asyncio.to_thread(self._put_table, name, tables)
+    async def put_table(self, name: str, tables: Iterable[Any], *, position: int) -> None:
+        # The names are those of parquet_tables.TABLES, none of them from outside.
+        with self._transaction() as connection:
+            for number, table in enumerate(tables):
+                connection.register("rows", table)
+                how = f"INSERT INTO {name}" if number else f"CREATE OR REPLACE TABLE {name} AS"
+                await asyncio.to_thread(connection.execute, f"{how} SELECT * FROM rows")
+                connection.unregister("rows")
 
-    def _put_table(self, name: str, tables: list[Any]) -> None:
-        connection = self._connection
-        connection.execute("BEGIN")
-        try:
-            connection.register("rows", pa.concat_tables(tables))
-            # The names are those of parquet_tables.TABLES, none of them from outside.
-            connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM rows")
-            connection.unregister("rows")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+    async def rows_of(self, name: str) -> int:
+        row = self._one(f"SELECT count(*) FROM {name}")
+        assert row is not None
+        return int(row[0])
 
     async def points_by_run(self) -> dict[str, Count]:
         return await asyncio.to_thread(self._points_by_run)
@@ -116,9 +131,16 @@ class DuckdbSink:
             count_points(pa.Table.from_batches([batch]), counts)
         return counts
 
-    def _note(self, head: LogHead) -> None:
-        self._connection.execute("DELETE FROM _tracker")
-        self._connection.execute(
-            "INSERT INTO _tracker VALUES (?, ?, ?, ?)",
-            [_FORMAT, self._about, head.next_position - 1, head.chain_sha256.hex()],
-        )
+    def _one(self, sql: str) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._connection.execute(sql).fetchone()
+        return row
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        self._connection.execute("BEGIN")
+        try:
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise

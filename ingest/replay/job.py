@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from ingest.archive.log import open_archive
+from ingest.replay.blob_places import blobs_of
 from ingest.replay.blobs import BlobReport, copy_blobs
 from ingest.replay.comparing import Comparison, compare_heads, compare_logs
 from ingest.replay.copying import CopyProgress, copy_log
-from ingest.replay.destinations import LogDestination, continues, open_destination
+from ingest.replay.destinations import LogDestination, is_to_be_merged, open_destination
+from ingest.replay.looking import look_ahead
 from ingest.replay.places import (
-    ArchivePlace,
     DuckdbPlace,
     LogPlace,
     ParquetPlace,
     Place,
     PlaceNotUnderstood,
     ServerPlace,
-    SqlitePlace,
     is_same,
 )
-from ingest.replay.selection import Selection, select
+from ingest.replay.selection import Select, Selection, selecting
 from ingest.replay.sources import Source, open_source
-from projections.log import LogHead
 from projections.past_positions import position_at
 
 OnProgress: TypeAlias = Callable[[str, CopyProgress], None]
@@ -55,6 +53,34 @@ class ReplayRequest:
     source_artifacts: str | None = None
     destination_artifacts: str | None = None
     follow: asyncio.Event | None = None
+
+    @property
+    def key_there(self) -> str | None:
+        return self.destination_api_key or self.api_key
+
+    @property
+    def source_blobs(self) -> str | ServerPlace:
+        return blobs_of(self.source, self.source_artifacts, "--src-artifacts")
+
+    @property
+    def destination_blobs(self) -> str | ServerPlace:
+        return blobs_of(self.destination, self.destination_artifacts, "--dst-artifacts")
+
+    def check(self) -> None:
+        """Raise PlaceNotUnderstood, before anything is written, where it cannot be done."""
+        if is_same(self.source, self.destination):
+            raise PlaceNotUnderstood(
+                f"{self.source} is both source and destination; there is nothing to replay"
+            )
+        has_end = self.until_position is not None or self.until_time_us is not None
+        if self.follow is not None and has_end:
+            raise PlaceNotUnderstood(
+                "--follow has no end: leave out --until-position and --until-time"
+            )
+        if self.artifacts and self.source_blobs == self.destination_blobs:
+            raise PlaceNotUnderstood(
+                f"both sides have their artifacts at {self.source_blobs}: leave out --artifacts"
+            )
 
 
 @dataclass(slots=True)
@@ -97,49 +123,66 @@ async def replay(request: ReplayRequest, on_progress: OnProgress) -> ReplayRepor
 
     Raises PlaceNotUnderstood, LogsDiffer, NothingSelected, and what the stores raise.
     """
-    if is_same(request.source, request.destination):
-        raise PlaceNotUnderstood(
-            f"{request.source} is both source and destination; there is nothing to replay"
-        )
-    if request.follow is not None and _has_end(request):
-        raise PlaceNotUnderstood("--follow has no end: leave out --until-position and --until-time")
+    request.check()
     async with open_source(
         request.source, workspace=request.workspace, api_key=request.api_key
     ) as source:
-        selection = await _select(request, source)
-        report = ReplayReport(workspace=source.workspace, dry_run=request.dry_run)
-        report.until = (await source.log.head()).next_position - 1
-        if selection.until is not None:
-            report.until = min(report.until, selection.until)
-        if request.dry_run:
-            await _look_ahead(request, source, selection, report)
-            return report
-        if isinstance(request.destination, ParquetPlace | DuckdbPlace):
-            from ingest.replay.tables import export_tables
-
-            await export_tables(request, source, selection, report, on_progress)
-        else:
-            await _into_log(request, request.destination, source, selection, report, on_progress)
+        until = await _until(request, source)
+        async with selecting(
+            source.log, until=until, run_ids=request.run_ids, experiments=request.experiments
+        ) as select:
+            report = ReplayReport(workspace=source.workspace, dry_run=request.dry_run)
+            report.until = (await source.log.head()).next_position - 1
+            if until is not None:
+                report.until = min(report.until, until)
+            if request.dry_run:
+                await look_ahead(request, source, await select(), report)
+                return report
+            if isinstance(request.destination, ParquetPlace | DuckdbPlace):
+                selection = await _into_tables(request, source, select, report, on_progress)
+            else:
+                place = request.destination
+                selection = await _into_log(request, place, source, select, report, on_progress)
         if request.artifacts:
-            report.artifacts = await copy_blobs(request, source, selection)
+
+            def on_bytes(done: int, total: int) -> None:
+                on_progress("artifacts, bytes", CopyProgress(position=done, head=total))
+
+            report.artifacts = await copy_blobs(request, source, selection, on_bytes)
     return report
+
+
+async def _into_tables(
+    request: ReplayRequest,
+    source: Source,
+    select: Select,
+    report: ReplayReport,
+    on_progress: OnProgress,
+) -> Selection:
+    from ingest.replay.sinks import open_sink
+    from ingest.replay.tables import export_tables
+
+    async with open_sink(request, source.workspace) as sink:
+        return await export_tables(request, source, select, sink, report, on_progress)
 
 
 async def _into_log(
     request: ReplayRequest,
     place: LogPlace,
     source: Source,
-    selection: Selection,
+    select: Select,
     report: ReplayReport,
     on_progress: OnProgress,
-) -> None:
-    api_key = request.destination_api_key or request.api_key
-    async with open_destination(place, workspace=source.workspace, api_key=api_key) as destination:
-        merge = request.merge or await _server_has_others(request, source, destination)
+) -> Selection:
+    """Returns what had been selected, and copied, in the end."""
+    async with open_destination(
+        place, workspace=source.workspace, api_key=request.key_there
+    ) as destination:
+        merge = request.merge or await is_to_be_merged(place, source.log, await destination.head())
         progress = await copy_log(
             source,
             destination,
-            selection,
+            select,
             merge=merge,
             follow=request.follow,
             on_progress=lambda progress: on_progress("copying", progress),
@@ -150,9 +193,14 @@ async def _into_log(
                 "the copy has positions, arrival times and a hash chain of its own; run ids, "
                 "writers, sequence numbers and recorded times are the source's"
             )
+        selection = progress.selection
+        if request.follow is not None:
+            # The source goes on: what is compared is what had been copied.
+            selection = replace(selection, until=progress.position)
         report.comparison = await _compared(
             request, source, destination, selection, progress, on_progress
         )
+    return selection
 
 
 async def _compared(
@@ -163,9 +211,6 @@ async def _compared(
     progress: CopyProgress,
     on_progress: OnProgress,
 ) -> Comparison:
-    if request.follow is not None:
-        # The source goes on: what is compared is what had been copied.
-        selection = Selection(progress.position, selection.run_ids)
     if request.compare == QUICK and progress.keeps_positions:
         comparison = Comparison(events=progress.events)
         await compare_heads(source.log, destination.log, selection, comparison)
@@ -183,60 +228,13 @@ async def _compared(
     )
 
 
-async def _server_has_others(
-    request: ReplayRequest, source: Source, destination: LogDestination
-) -> bool:
-    """A server that has runs of its own gets what it lacks; another log must be asked to."""
-    is_server = isinstance(request.destination, ServerPlace)
-    return is_server and not await continues(source.log, await destination.head())
-
-
-async def _select(request: ReplayRequest, source: Source) -> Selection:
+async def _until(request: ReplayRequest, source: Source) -> int | None:
+    """The position that both --until-position and --until-time allow; None for no end."""
     until = request.until_position
-    if request.until_time_us is not None:
-        then = await position_at(source.log, request.until_time_us)
-        until = then if until is None else min(until, then)
-    return await select(
-        source.log, until=until, run_ids=request.run_ids, experiments=request.experiments
-    )
-
-
-async def _look_ahead(
-    request: ReplayRequest, source: Source, selection: Selection, report: ReplayReport
-) -> None:
-    """Count what would be written, and change nothing."""
-    after = 0
-    if not selection.is_filtered and not request.merge:
-        after = (await _head_there(request, source)).next_position - 1
-    while batches := await source.log.read(
-        after=after, batches_max=4_000, bytes_max=8 * 1024 * 1024, until=report.until
-    ):
-        for batch in batches:
-            if selection.takes(batch):
-                report.batches += 1
-                report.events += batch.n
-                report.bytes += len(batch.payload)
-        after = batches[-1].last_position
-    report.keeps_positions = not (selection.is_filtered or request.merge)
-
-
-async def _head_there(request: ReplayRequest, source: Source) -> LogHead:
-    """Where the destination's log ends, as far as there is one."""
-    place = request.destination
-    if isinstance(place, ParquetPlace | DuckdbPlace):
-        return LogHead()
-    if isinstance(place, SqlitePlace) and not place.path.exists():
-        return LogHead()
-    if isinstance(place, ArchivePlace):
-        async with open_archive(place.location, workspace=source.workspace) as archive:
-            return await archive.head()
-    api_key = request.destination_api_key or request.api_key
-    async with open_source(place, workspace=source.workspace, api_key=api_key) as there:
-        return await there.log.head()
-
-
-def _has_end(request: ReplayRequest) -> bool:
-    return request.until_position is not None or request.until_time_us is not None
+    if request.until_time_us is None:
+        return until
+    then = await position_at(source.log, request.until_time_us)
+    return then if until is None else min(until, then)
 
 
 def _fill(report: ReplayReport, progress: CopyProgress) -> None:

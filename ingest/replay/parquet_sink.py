@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,10 +25,11 @@ import pyarrow.parquet as pq
 
 from ingest.archive.objects import Objects
 from ingest.replay.copying import LogsDiffer
+from ingest.replay.sinks import Noted
 from ingest.replay.tally import Count, mixed, seed_of
-from projections.log import LogHead
+from projections.parquet_tables import WHOLE_TABLES
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _NOTE: Final = re.compile(r"_tracker/(\d{20})\.json")
 _POINTS: Final = re.compile(r"metrics/experiment_id=[^/]+/(\d{20})-(\d{20})\.parquet")
 _ROW_GROUP_ROWS: Final = 500_000
@@ -36,68 +37,60 @@ _FILES_AT_ONCE: Final = 2
 
 
 class ParquetSink:
-    """See tables.TableSink."""
+    """See sinks.TableSink."""
 
-    def __init__(self, objects: Objects, about: dict[str, Any], head: LogHead) -> None:
+    def __init__(self, objects: Objects, about: Mapping[str, Any], note: Noted) -> None:
         self._objects = objects
         self._about = about
-        self._head = head
+        self._note = note
 
     @classmethod
-    async def open(cls, objects: Objects, about: dict[str, Any]) -> ParquetSink:
+    async def open(cls, objects: Objects, about: Mapping[str, Any]) -> ParquetSink:
         """Raises LogsDiffer when the folder holds tables of something else."""
-        notes = [key for key in await objects.keys("_tracker/") if _NOTE.fullmatch(key)]
-        head = LogHead()
-        if notes:
-            said = json.loads(await objects.read(notes[-1]))
-            if said["format"] != _FORMAT or said["about"] != about:
-                raise LogsDiffer(
-                    f"{objects.address_of('')} holds tables of another workspace or of other "
-                    "runs; give an empty place, or the same --run and --experiment"
-                )
-            head = LogHead(said["position"] + 1, bytes.fromhex(said["chain"]))
-        sink = cls(objects, about, head)
+        sink = cls(objects, about, await last_note(objects, about))
         await sink._remove_leftovers()
         return sink
 
-    async def noted(self) -> LogHead:
-        return self._head
+    async def noted(self) -> Noted:
+        return self._note
 
-    async def put_points(self, tables: Mapping[str, Any], *, after: int, head: LogHead) -> None:
-        last = head.next_position - 1
+    async def put_points(self, tables: Mapping[str, Any], *, after: int, note: Noted) -> None:
         turn = asyncio.Semaphore(_FILES_AT_ONCE)
 
         async def put(experiment: str, table: Any) -> None:
             async with turn:
                 data = await asyncio.to_thread(_encoded, table)
                 folder = f"metrics/experiment_id={quote(experiment, safe='')}"
-                await self._objects.create(f"{folder}/{after + 1:020d}-{last:020d}.parquet", data)
+                key = f"{folder}/{after + 1:020d}-{note.position:020d}.parquet"
+                await self._objects.create(key, data)
 
         async with asyncio.TaskGroup() as tasks:
             for experiment, table in tables.items():
                 tasks.create_task(put(experiment, table))
-        note = {
-            "format": _FORMAT,
-            "about": self._about,
-            "position": last,
-            "chain": head.chain_sha256.hex(),
-        }
-        await self._objects.create(f"_tracker/{last:020d}.json", json.dumps(note).encode())
-        self._head = head
+        said = {"format": _FORMAT, "about": self._about, **note.as_json()}
+        key = f"_tracker/{note.position:020d}.json"
+        await self._objects.create(key, json.dumps(said).encode())
+        self._note = note
 
-    async def put_table(self, name: str, tables: list[Any], *, head: LogHead) -> None:
+    async def put_table(self, name: str, tables: Iterable[Any], *, position: int) -> None:
         old = await self._objects.keys(f"{name}/")
-        stem = f"{head.next_position - 1:020d}"
         new: set[str] = set()
         for number, table in enumerate(tables):
             for folder, part in _parts(name, table):
-                key = f"{folder}/{stem}-{number}.parquet"
+                key = f"{folder}/{position:020d}-{number}.parquet"
                 new.add(key)
                 if key not in old:
                     await self._objects.create(key, await asyncio.to_thread(_encoded, part))
         for key in old:
             if key not in new:
                 await self._objects.delete(key)
+
+    async def rows_of(self, name: str) -> int:
+        rows = 0
+        for key in await self._objects.keys(f"{name}/"):
+            data = await self._objects.read(key)
+            rows += pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows
+        return rows
 
     async def points_by_run(self) -> dict[str, Count]:
         counts: dict[str, Count] = {}
@@ -107,10 +100,35 @@ class ParquetSink:
         return counts
 
     async def _remove_leftovers(self) -> None:
+        for key in (await _notes(self._objects))[:-1]:
+            await self._objects.delete(key)
         for key in await self._objects.keys("metrics/"):
             match = _POINTS.fullmatch(key)
-            if match and int(match[2]) >= self._head.next_position:
+            if match and int(match[2]) > self._note.position:
                 await self._objects.delete(key)
+
+
+async def last_note(objects: Objects, about: Mapping[str, Any]) -> Noted:
+    """How far the tables are. Raises LogsDiffer when they are of something else."""
+    notes = await _notes(objects)
+    if not notes:
+        return Noted()
+    said = json.loads(await objects.read(notes[-1]))
+    if said["format"] != _FORMAT:
+        raise LogsDiffer(
+            f"{objects.address_of('')} was written by another version (format {said['format']}, "
+            f"and this one writes {_FORMAT}); give an empty place"
+        )
+    if said["about"] != about:
+        raise LogsDiffer(
+            f"{objects.address_of('')} holds tables of another workspace or of other runs; give "
+            "an empty place, or the same --run and --experiment"
+        )
+    return Noted.of_json(said)
+
+
+async def _notes(objects: Objects) -> list[str]:
+    return [key for key in await objects.keys("_tracker/") if _NOTE.fullmatch(key)]
 
 
 def count_points(table: Any, counts: dict[str, Count]) -> None:
@@ -148,7 +166,7 @@ def _count_file(data: bytes, counts: dict[str, Count]) -> None:
 
 def _parts(name: str, table: Any) -> list[tuple[str, Any]]:
     """By experiment, without the column that the folder's name says."""
-    if name == "experiments":
+    if name in WHOLE_TABLES:
         return [(name, table)]
     experiments = sorted(pc.unique(table.column("experiment_id")).to_pylist())
     return [

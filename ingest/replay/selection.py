@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,73 +48,90 @@ class Selection:
         return self.until is not None and batch.last_position > self.until
 
 
-async def select(
+Select = Callable[[], Awaitable[Selection]]
+"""What is selected now: an experiment that is followed gets further runs."""
+
+
+@asynccontextmanager
+async def selecting(
     log: EventLogReader,
     *,
     until: int | None,
     run_ids: Sequence[str],
     experiments: Sequence[str],
-) -> Selection:
-    """Resolve names. Raises NothingSelected when one of them is not in the log."""
+) -> AsyncIterator[Select]:
+    """Resolve names, again whenever it is asked and the log has grown.
+
+    Asking raises NothingSelected when one of them is not in the log.
+    """
+    known: Selection | None = None
+    seen = -1
+
+    async def select() -> Selection:
+        nonlocal known, seen
+        last = (await log.head()).next_position - 1
+        if known is None or last > seen:
+            seen = last
+            known = Selection(until, await _selected(log, path, until, run_ids, experiments))
+        return known
+
+    with tempfile.TemporaryDirectory(prefix="tracker-replay-") as folder:
+        path = Path(folder) / "runs.sqlite"
+        yield select
+
+
+async def _selected(
+    log: EventLogReader,
+    path: Path,
+    until: int | None,
+    run_ids: Sequence[str],
+    experiments: Sequence[str],
+) -> frozenset[str] | None:
     if not run_ids and not experiments:
-        return Selection(until)
-    selected: set[str] = set()
+        return None
     for run_id in run_ids:
         if not await log.read(after=0, batches_max=1, bytes_max=1, run_id=run_id, until=until):
             raise NothingSelected(f"the log has no run {run_id!r}")
-        selected.add(run_id)
-    if experiments:
-        selected |= await _runs_of(log, experiments, until)
-    return Selection(until, frozenset(selected))
+    if not experiments:
+        return frozenset(run_ids)
+    await fold_without_metrics(log, path, Selection(until))
+    connection = open_for_reading(path)
+    try:
+        found = (_runs_of(connection, experiment) for experiment in experiments)
+        return frozenset(run_ids).union(*found)
+    finally:
+        connection.close()
 
 
-async def _runs_of(
-    log: EventLogReader, experiments: Sequence[str], until: int | None
-) -> frozenset[str]:
-    """The runs of experiments named by id or name, as a fold of the log says."""
-    with tempfile.TemporaryDirectory(prefix="tracker-replay-") as folder:
-        path = Path(folder) / "runs.sqlite"
-        await fold_without_metrics(log, path, until=until)
-        connection = open_for_reading(path)
-        try:
-            found: set[str] = set()
-            for asked in experiments:
-                ids = [
-                    row[0]
-                    for row in connection.execute(
-                        "SELECT experiment_id FROM experiment"
-                        " WHERE experiment_id = :asked OR name = :asked",
-                        {"asked": asked},
-                    )
-                ]
-                if not ids:
-                    raise NothingSelected(f"the log has no experiment {asked!r}")
-                for experiment_id in ids:
-                    found.update(
-                        row[0]
-                        for row in connection.execute(
-                            "SELECT run_id FROM run WHERE experiment_id = ?", (experiment_id,)
-                        )
-                    )
-        finally:
-            connection.close()
-    return frozenset(found)
+def _runs_of(connection: sqlite3.Connection, experiment: str) -> set[str]:
+    """The runs of an experiment named by id or name."""
+    ids = connection.execute(
+        "SELECT experiment_id FROM experiment WHERE experiment_id = :asked OR name = :asked",
+        {"asked": experiment},
+    ).fetchall()
+    if not ids:
+        raise NothingSelected(f"the log has no experiment {experiment!r}")
+    runs: set[str] = set()
+    for row in ids:
+        found = connection.execute("SELECT run_id FROM run WHERE experiment_id = ?", row)
+        runs.update(run_id for (run_id,) in found)
+    return runs
 
 
-async def fold_without_metrics(log: EventLogReader, path: Path, *, until: int | None) -> None:
-    """Fold runs, params, tags, artifacts and experiments into a file; goes on where it ended.
+async def fold_without_metrics(log: EventLogReader, path: Path, selection: Selection) -> None:
+    """Fold what is selected, all but points, into a file; goes on where it ended.
 
     Of each batch's metrics one record is folded, so that a run that has nothing else exists;
     the summaries of metrics in the file mean nothing. Raises CorruptPayload.
     """
     projection = RunsProjection(path)
+    until = selection.until
     try:
         after = await projection.position()
         while batches := await log.read(
             after=after, batches_max=ROUND_BATCHES_MAX, bytes_max=ROUND_BYTES_MAX, until=until
         ):
-            whole = [batch for batch in batches if until is None or batch.last_position <= until]
-            for group in groups_of(map(_without_metrics, whole)):
+            for group in groups_of(map(_without_metrics, filter(selection.takes, batches))):
                 await projection.apply(group)
                 await asyncio.sleep(0)
             after = batches[-1].last_position

@@ -29,6 +29,10 @@ POLL_S: Final = 0.25
 ARCHIVE_POLL_S: Final = 2.0
 
 
+class NoArchive(PlaceNotUnderstood):
+    """There is no archive of that workspace, yet."""
+
+
 async def _no_refresh() -> None:
     pass
 
@@ -71,7 +75,7 @@ async def open_source(
             asked = workspace or DEFAULT_WORKSPACE
             async with open_archive(location, workspace=asked) as archive:
                 if not archive.manifest.segments:
-                    raise PlaceNotUnderstood(
+                    raise NoArchive(
                         f"{location} holds no archive of workspace {asked!r}; --workspace names "
                         "another"
                     )

@@ -9,25 +9,22 @@ came since. The small tables are written anew at the end of every export.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from ingest.replay.comparing import Comparison, head_at, tally_log
-from ingest.replay.copying import ROUND_BATCHES, ROUND_BYTES, CopyProgress, LogsDiffer
-from ingest.replay.places import DuckdbPlace, ParquetPlace
-from ingest.replay.selection import Selection, fold_without_metrics
+from ingest.replay.comparing import Comparison, compare_points, head_at, tally_log
+from ingest.replay.copying import CopyProgress, LogsDiffer
+from ingest.replay.points import write_points
+from ingest.replay.selection import Select, Selection, fold_without_metrics
+from ingest.replay.sinks import Noted, TableSink
 from ingest.replay.sources import Source
-from ingest.replay.tally import Count
-from projections.log import LogHead, StoredBatch
-from projections.parquet_points import POINTS_A_FILE, PointsGatherer
 from projections.parquet_tables import TABLES, experiments_of_runs, tables_of
-from projections.rounds import decoded
 from projections.sqlite import open_for_reading
-from tracker.events.errors import TrackerError
 
 if TYPE_CHECKING:
     from ingest.replay.job import OnProgress, ReplayReport, ReplayRequest
@@ -35,42 +32,22 @@ if TYPE_CHECKING:
 FOLLOW_EVERY_S: Final = 10.0
 
 
-class ExportUnavailable(TrackerError):
-    """A package that writes tables is not installed."""
-
-
-class TableSink(Protocol):
-    """Takes tables; what it has noted is durable."""
-
-    async def noted(self) -> LogHead:
-        """How far an earlier export came, and the chain there; position 1 for a new one."""
-        ...
-
-    async def put_points(self, tables: Mapping[str, Any], *, after: int, head: LogHead) -> None:
-        """Points by experiment, of the positions (after, head); noted with them."""
-        ...
-
-    async def put_table(self, name: str, tables: list[Any], *, head: LogHead) -> None:
-        """Replace one of the small tables."""
-        ...
-
-    async def points_by_run(self) -> dict[str, Count]:
-        """What there is now: points and points_hash of every run."""
-        ...
-
-
 async def export_tables(
     request: ReplayRequest,
     source: Source,
-    selection: Selection,
+    select: Select,
+    sink: TableSink,
     report: ReplayReport,
     on_progress: OnProgress,
-) -> None:
-    """Write, then count and compare what was written. Raises ExportUnavailable, LogsDiffer."""
-    async with _open_sink(request, source.workspace, selection) as sink, _scratch() as runs_path:
-        progress = CopyProgress(keeps_positions=False)
+) -> Selection:
+    """Write, then count and compare what was written. Raises LogsDiffer."""
+    progress = CopyProgress(keeps_positions=False)
+    with _scratch() as runs:
         while True:
-            reached = await _export_once(source, selection, sink, runs_path, progress, on_progress)
+            selection = await select()
+            reached, rows = await _export_once(
+                source, selection, sink, runs(selection), progress, on_progress
+            )
             if request.follow is None or request.follow.is_set():
                 break
             try:
@@ -78,19 +55,13 @@ async def export_tables(
                     await request.follow.wait()
             except TimeoutError:
                 await source.refresh()
-        report.batches, report.events = progress.batches, progress.events
-        report.bytes, report.seconds = progress.bytes, round(progress.elapsed_s, 3)
-        report.keeps_positions, report.until = False, max(report.until, reached)
-
-        def on_position(side: str, done: int, total: int) -> None:
-            on_progress(f"comparing {side}", CopyProgress(position=done, head=total))
-
-        if request.compare == "full":
-            counted = replace(selection, until=reached)
-            tally = await tally_log(
-                source.log, counted, side="source", on_position=on_position, with_points=True
-            )
-            report.comparison = _compared(tally.by_run(), await sink.points_by_run())
+    report.batches, report.events = progress.batches, progress.events
+    report.bytes, report.seconds = progress.bytes, round(progress.elapsed_s, 3)
+    report.keeps_positions, report.until = False, max(report.until, reached)
+    counted = replace(selection, until=reached)
+    if request.compare == "full":
+        report.comparison = await _compared(source, sink, counted, rows, on_progress)
+    return counted
 
 
 async def _export_once(
@@ -100,155 +71,88 @@ async def _export_once(
     runs_path: Path,
     progress: CopyProgress,
     on_progress: OnProgress,
-) -> int:
-    """Write what there is now; return the position it reaches. `runs_path` keeps the fold."""
+) -> tuple[int, dict[str, int]]:
+    """Write what there is now; return the position it reaches, and the rows of small tables."""
     noted = await sink.noted()
-    after = noted.next_position - 1
-    if await head_at(source.log, after) != noted:
+    last = (await source.log.head()).next_position - 1
+    progress.head = last if selection.until is None else min(last, selection.until)
+    await check_goes_on(source, noted, selection, progress.head)
+    bounded = replace(selection, until=progress.head)
+    await fold_without_metrics(source.log, runs_path, bounded)
+    connection = open_for_reading(runs_path)
+    rows: dict[str, int] = {}
+    try:
+        experiments = experiments_of_runs(connection)
+        reached = await write_points(
+            source, bounded, sink, noted, experiments, progress, on_progress
+        )
+        for name in TABLES:
+            await sink.put_table(name, _counted(connection, name, rows), position=reached)
+    finally:
+        connection.close()
+    return reached, rows
+
+
+async def check_goes_on(source: Source, noted: Noted, selection: Selection, end: int) -> None:
+    """Raise LogsDiffer unless what was exported is a part of what is asked for now."""
+    if noted.position == 0:
+        return
+    if await head_at(source.log, noted.position) != noted.head:
         raise LogsDiffer(
             "the tables were made from another log than this one; use an empty destination"
         )
-    last = (await source.log.head()).next_position - 1
-    progress.head = last if selection.until is None else min(last, selection.until)
-    bounded = replace(selection, until=progress.head)
-    await fold_without_metrics(source.log, runs_path, until=progress.head)
-    connection = open_for_reading(runs_path)
-    try:
-        experiments = experiments_of_runs(connection)
-        head = await _write_points(source, bounded, sink, noted, experiments, progress, on_progress)
-        for name in TABLES:
-            pieces = list(tables_of(connection, name, run_ids=selection.run_ids))
-            await sink.put_table(name, pieces, head=head)
-    finally:
-        connection.close()
-    return head.next_position - 1
-
-
-async def _write_points(
-    source: Source,
-    selection: Selection,
-    sink: TableSink,
-    noted: LogHead,
-    experiments: Mapping[str, str],
-    progress: CopyProgress,
-    on_progress: OnProgress,
-) -> LogHead:
-    """Reading, decoding and writing overlap: each file is written while the next is gathered."""
-    after = written = noted.next_position - 1
-    head = noted
-    gatherer = PointsGatherer(experiments)
-    writing: asyncio.Task[None] | None = None
-    reading = asyncio.create_task(_read(source, after, progress.head))
-    try:
-        while batches := await reading:
-            reading = asyncio.create_task(_read(source, batches[-1].last_position, progress.head))
-            whole = [batch for batch in batches if not selection.is_over_at(batch)]
-            wanted = [batch for batch in whole if selection.takes(batch)]
-            await asyncio.to_thread(lambda rows, to: to.take(map(decoded, rows)), wanted, gatherer)
-            if whole:
-                head = LogHead(whole[-1].last_position + 1, whole[-1].chain_sha256)
-            progress.batches += len(wanted)
-            progress.events += sum(batch.n for batch in wanted)
-            progress.bytes += sum(len(batch.payload) for batch in wanted)
-            progress.position = head.next_position - 1
-            on_progress("exporting", progress)
-            if gatherer.points >= POINTS_A_FILE:
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(_put(sink, gatherer, written, head))
-                written, gatherer = head.next_position - 1, PointsGatherer(experiments)
-            if len(whole) < len(batches):
-                break
-        if writing is not None:
-            await writing
-            writing = None
-        if head.next_position - 1 > written:
-            await _put(sink, gatherer, written, head)
-    finally:
-        for task in (reading, writing):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-    return head
-
-
-async def _put(sink: TableSink, gatherer: PointsGatherer, after: int, head: LogHead) -> None:
-    tables = await asyncio.to_thread(gatherer.tables)
-    await sink.put_points(tables, after=after, head=head)
-
-
-async def _read(source: Source, after: int, until: int) -> list[StoredBatch]:
-    return list(
-        await source.log.read(
-            after=after, batches_max=ROUND_BATCHES, bytes_max=ROUND_BYTES, until=until
+    if noted.position > end:
+        raise LogsDiffer(
+            f"the tables reach position {noted.position} already, and {end} was asked for; use an "
+            "empty destination"
         )
+    gone = (noted.run_ids or frozenset()) - (selection.run_ids or frozenset())
+    if gone:
+        raise LogsDiffer(
+            f"the tables have runs that are not selected any more, such as {min(gone)}; use an "
+            "empty destination"
+        )
+
+
+def _counted(connection: sqlite3.Connection, name: str, rows: dict[str, int]) -> Iterator[Any]:
+    rows[name] = 0
+    for table in tables_of(connection, name):
+        rows[name] += table.num_rows
+        yield table
+
+
+async def _compared(
+    source: Source,
+    sink: TableSink,
+    selection: Selection,
+    rows: Mapping[str, int],
+    on_progress: OnProgress,
+) -> Comparison:
+    def on_position(side: str, done: int, total: int) -> None:
+        on_progress(f"comparing {side}", CopyProgress(position=done, head=total))
+
+    tally = await tally_log(
+        source.log, selection, side="source", on_position=on_position, with_points=True
     )
-
-
-def _compared(expected: Mapping[str, Count], found: Mapping[str, Count]) -> Comparison:
-    comparison = Comparison()
-    total = Count()
-    for run_id, count in sorted(expected.items()):
-        comparison.runs += bool(run_id)
-        total.add(count)
-        other = found.get(run_id, Count())
-        comparison.hashes[run_id] = f"{count.points_hash:016x}"
-        if (count.points, count.points_hash) != (other.points, other.points_hash):
-            comparison.differ(
-                f"run {run_id!r}: {count.points:,} points ({count.points_hash:016x}) became "
-                f"{other.points:,} ({other.points_hash:016x})"
-            )
-    for run_id in sorted(found.keys() - expected.keys()):
-        comparison.differ(f"run {run_id!r} is in the tables and not in the source")
-    comparison.events, comparison.points = total.events, total.points
-    comparison.dropped, comparison.state_hash = total.dropped, f"{total.points_hash:016x}"
+    comparison = compare_points(tally.by_run(), await sink.points_by_run())
+    for name, expected in rows.items():
+        found = await sink.rows_of(name)
+        if found != expected:
+            comparison.differ(f"table {name!r}: {expected:,} rows became {found:,}")
     return comparison
 
 
-@asynccontextmanager
-async def _scratch() -> AsyncIterator[Path]:
-    """Where the runs are folded; gone with the export."""
+@contextmanager
+def _scratch() -> Iterator[Callable[[Selection], Path]]:
+    """Where the runs of a selection are folded; gone with the export.
+
+    While the same runs are selected the fold goes on where it was.
+    """
     with tempfile.TemporaryDirectory(prefix="tracker-export-") as folder:
-        yield Path(folder) / "runs.sqlite"
+        folds: dict[frozenset[str] | None, Path] = {}
 
+        def path_of(selection: Selection) -> Path:
+            name = f"runs-{len(folds)}.sqlite"
+            return folds.setdefault(selection.run_ids, Path(folder) / name)
 
-@asynccontextmanager
-async def _open_sink(
-    request: ReplayRequest, workspace: str, selection: Selection
-) -> AsyncIterator[TableSink]:
-    place = request.destination
-    about = {
-        "workspace": workspace,
-        "runs": None if selection.run_ids is None else sorted(selection.run_ids),
-    }
-    match place:
-        case ParquetPlace(location):
-            needed("pyarrow")
-            from ingest.archive.objects import open_objects
-            from ingest.replay.parquet_sink import ParquetSink
-
-            async with open_objects(location) as objects:
-                yield await ParquetSink.open(objects, about)
-        case DuckdbPlace(path):
-            needed("pyarrow", "duckdb")
-            from ingest.replay.duckdb_sink import DuckdbSink
-
-            sink = await asyncio.to_thread(DuckdbSink, path, about)
-            try:
-                yield sink
-            finally:
-                sink.close()
-        case _:
-            raise AssertionError(place)
-
-
-def needed(*packages: str, find: Callable[[str], object] | None = None) -> None:
-    """Raise ExportUnavailable, with what to install, unless all of them are there."""
-    from importlib.util import find_spec
-
-    missing = [name for name in packages if (find or find_spec)(name) is None]
-    if missing:
-        raise ExportUnavailable(
-            f"writing these tables needs the package {' and '.join(missing)}: "
-            "pip install 'tracker[export]'"
-        )
+        yield path_of

@@ -24,10 +24,10 @@ _SLOWLY = """
 import sys
 import ingest.archive.log as archive
 import ingest.replay.copying as copying
-import ingest.replay.tables as tables
+import ingest.replay.points as points
 copying.ROUND_BATCHES = 4
-tables.ROUND_BATCHES = 8
-tables.POINTS_A_FILE = 1_000
+points.ROUND_BATCHES = 8
+points.POINTS_A_FILE = 1_000
 archive.SegmentBuffer.__init__.__kwdefaults__["segment_bytes"] = 2_000
 from tracker.cli.main import main
 print("begun", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from ingest.artifact_stores.open import open_artifact_store
 from ingest.event_stores.migrations import MigrationMismatch
+from ingest.event_stores.postgres_reader import NoSuchWorkspace
 from ingest.event_stores.sqlite import SqliteEventStore, StoreMismatch
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.replay import copying
@@ -19,6 +21,7 @@ from ingest.replay.copying import LogsDiffer
 from ingest.replay.job import ReplayRequest, replay
 from ingest.replay.places import PlaceNotUnderstood, destination_of, source_of
 from ingest.replay.selection import NothingSelected
+from ingest.replay.sources import NoArchive
 from projections.log import StoredBatch
 from tests.support.histories import (
     MODEL_BYTES,
@@ -157,6 +160,82 @@ async def test_a_dry_run_counts_and_writes_nothing(original: Path, tmp_path: Pat
 
     assert report.batches == len(await rows_of(original))
     assert not (tmp_path / "copy.db").exists()
+
+
+async def test_a_dry_run_tells_what_a_filtered_copy_lacks(original: Path, tmp_path: Path) -> None:
+    await replayed(original, tmp_path / "copy.db", run_ids=["run-1"])
+    await append_one(original)
+
+    looked = await replayed(
+        original, tmp_path / "copy.db", run_ids=["run-0", "run-1"], dry_run=True
+    )
+    done = await replayed(original, tmp_path / "copy.db", run_ids=["run-0", "run-1"])
+
+    assert (looked.events, looked.batches) == (done.events, done.batches)
+    assert looked.events > 1
+    assert not looked.keeps_positions
+
+
+async def test_a_dry_run_is_refused_as_the_replay_would_be(original: Path, tmp_path: Path) -> None:
+    await make_store(tmp_path / "other.db", runs=2)
+
+    with pytest.raises(LogsDiffer, match="no beginning"):
+        await replayed(original, tmp_path / "other.db", dry_run=True)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "archive"])
+async def test_a_dry_run_into_nothing_leaves_nothing(
+    original: Path, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    there = f"archive:{tmp_path / 'archive'}"
+    if kind == "postgres":
+        there = request.getfixturevalue("postgres_dsn")
+
+    report = await replayed(original, there, dry_run=True)
+
+    assert report.batches == len(await rows_of(original))
+    with pytest.raises((NoSuchWorkspace, NoArchive)):
+        await replayed(there, tmp_path / "copy.db")
+
+
+async def test_following_an_experiment_copies_the_runs_that_it_gets(tmp_path: Path) -> None:
+    """The run's first batch has been passed over when its run.started says what it is in."""
+    stop = asyncio.Event()
+    source = await SqliteEventStore.open(tmp_path / "live.db")
+    await fill(source, runs=2)
+    early, started = (
+        event("tags.set", START_US, tags={"a": "b"}),
+        event("run.started", START_US, experiment_name="vision"),
+    )
+    request = ReplayRequest(
+        source_of(str(tmp_path / "live.db")),
+        destination_of(str(tmp_path / "copy.db")),
+        experiments=["vision"],
+        follow=stop,
+    )
+    passed = asyncio.Event()
+
+    def note_position(stage: str, progress: copying.CopyProgress) -> None:
+        if progress.position == early_at.position:
+            passed.set()
+
+    early_at = await source.append(batch_to_append("new", "n1", 1, [early]))
+    following = asyncio.create_task(replay(request, note_position))
+    await passed.wait()
+    await source.append(batch_to_append("new", "n2", 1, [started]))
+    while not (tmp_path / "copy.db").exists() or len(await _of("new", tmp_path / "copy.db")) < 2:
+        await asyncio.sleep(0.05)
+    stop.set()
+    report = await following
+    await source.aclose()
+
+    assert report.is_equal
+    assert report.comparison is not None
+    assert set(report.comparison.hashes) == {"", "run-0", "new"}
+
+
+async def _of(run_id: str, path: Path) -> list[StoredBatch]:
+    return [row for row in await rows_of(path) if row.run_id == run_id]
 
 
 async def test_following_copies_what_comes_until_it_is_told_to_stop(
@@ -333,6 +412,44 @@ async def test_artifacts_come_along_verified(original: Path, tmp_path: Path) -> 
     assert (again.artifacts.present, again.is_equal) == (1, True)
 
 
+@pytest.mark.parametrize("kind", ["parquet", "duckdb"])
+async def test_artifacts_come_along_with_tables(kind: str, original: Path, tmp_path: Path) -> None:
+    async with open_artifact_store(str(tmp_path / "artifacts"), workspace="default") as store:
+        await store.put_unnamed(_chunks())
+    shown: list[tuple[int, int]] = []
+
+    def show(stage: str, progress: copying.CopyProgress) -> None:
+        if stage.startswith("artifacts"):
+            shown.append((progress.position, progress.head))
+
+    request = ReplayRequest(
+        source_of(str(original)),
+        destination_of(f"{kind}:{tmp_path / 'out' / 'tables'}"),
+        artifacts=True,
+        run_ids=["run-1"],
+    )
+    report = await replay(request, show)
+
+    assert report.artifacts is not None
+    assert (report.artifacts.copied, report.artifacts.missing) == (1, [])
+    (blob,) = (tmp_path / "out").rglob(MODEL_SHA256)
+    assert blob.read_bytes() == MODEL_BYTES
+    assert shown[-1] == (len(MODEL_BYTES), len(MODEL_BYTES))
+
+
+async def test_artifacts_without_a_place_are_refused_before_anything_is_written(
+    original: Path, tmp_path: Path, postgres_dsn: str
+) -> None:
+    with pytest.raises(PlaceNotUnderstood, match="give --dst-artifacts"):
+        await replayed(original, postgres_dsn, artifacts=True)
+    with pytest.raises(PlaceNotUnderstood, match="leave out --artifacts"):
+        await replayed(original, tmp_path / "copy.db", artifacts=True)
+    with pytest.raises(NoSuchWorkspace):
+        await replayed(postgres_dsn, tmp_path / "copy.db")
+
+    assert not (tmp_path / "copy.db").exists()
+
+
 async def test_artifacts_that_the_source_has_lost_are_named(original: Path, tmp_path: Path) -> None:
     report = await replayed(original, tmp_path / "there" / "copy.db", artifacts=True)
 
@@ -341,7 +458,7 @@ async def test_artifacts_that_the_source_has_lost_are_named(original: Path, tmp_
     assert not report.is_equal
 
 
-async def _chunks():  # type: ignore[no-untyped-def]  # an async generator of bytes
+async def _chunks() -> AsyncIterator[bytes]:
     yield MODEL_BYTES
 
 

@@ -189,14 +189,14 @@ def _tell(report: ReplayReport, *, src: str, dst: str) -> None:
             f"would copy {report.events:,} events in {report.batches:,} batches ({size:,.1f} MB) "
             f"from {src} to {dst}, up to position {report.until:,}"
         )
+        _tell_notes(report)
         return
     rate = report.events / max(report.seconds, 0.001)
     result(
         f"copied {report.events:,} events in {report.batches:,} batches ({size:,.1f} MB) up to "
         f"position {report.until:,} in {report.seconds:.1f} s ({rate:,.0f} events/s)"
     )
-    for each in report.notes:
-        result(f"note: {each}")
+    _tell_notes(report)
     _tell_artifacts(report)
     compared = report.comparison
     if compared is None:
@@ -215,6 +215,11 @@ def _tell(report: ReplayReport, *, src: str, dst: str) -> None:
         result("equal: both logs end at the same position with the same hash chain")
     else:
         result(f"NOT EQUAL: {compared.differences_count:,} differences")
+
+
+def _tell_notes(report: ReplayReport) -> None:
+    for each in report.notes:
+        result(f"note: {each}")
 
 
 def _tell_artifacts(report: ReplayReport) -> None:
