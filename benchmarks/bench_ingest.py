@@ -19,6 +19,7 @@ import tempfile
 import time
 from array import array
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -150,7 +151,7 @@ async def drive(load: Load, port: int, pid: int, seconds: float) -> tuple[Outcom
     writers = []
     for index in range(load.writers):
         _, writer = await loop.create_connection(
-            lambda index=index: Writer(index, load, payloads, outcome, until), "127.0.0.1", port
+            partial(Writer, index, load, payloads, outcome, until), "127.0.0.1", port
         )
         writers.append(writer.done)
     await asyncio.gather(*writers)

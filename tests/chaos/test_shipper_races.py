@@ -52,7 +52,7 @@ def start_sync(home: Path, uri: str) -> subprocess.Popen[bytes]:
 
 def events_of(server: ServerProcess, run_id: str) -> list[int]:
     """The positions of sequence in the log: steps of metrics, 0 for anything else."""
-    after, steps = 0, []
+    after, steps = 0, list[int]()
     while True:
         url = f"{server.uri}/api/v1/events?run_id={run_id}&limit=10000&after={after}"
         with urllib.request.urlopen(url, timeout=60) as answer:

@@ -449,7 +449,8 @@ def test_a_broken_disk_costs_records_but_no_call_raises(tmp_path: Path) -> None:
         writer.log_metric(b"loss", 1.0, step, NOW_US)
     assert writer.dropped == 100
     time.sleep(0.3)
-    disk.fail_write = disk.fail_open = lambda *_: None
+    disk.fail_write = lambda fd, data: None
+    disk.fail_open = lambda path: None
     disk.fail_sync = lambda fd: None
     step = log_until(writer, lambda: accounted(read_strictly(writer.folder))[0], step=100)
     writer.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,7 +140,7 @@ async def test_a_log_that_went_another_way_is_refused(
     "change", [{"run_id": "other"}, {"received_at_us": 5}, {"records_crc": 7}, {"epoch": 3}]
 )
 async def test_a_row_that_was_changed_is_refused(
-    store: EventStore, rows: list[StoredBatch], change: dict[str, int]
+    store: EventStore, rows: list[StoredBatch], change: dict[str, Any]
 ) -> None:
     changed = [*rows[:2], replace(rows[2], **change), *rows[3:]]
 

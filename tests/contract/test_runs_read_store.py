@@ -73,18 +73,18 @@ def with_store(
     if not backend.takes_example():
         return
 
-    async def run() -> T:
+    async def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
             tables = backend.tables(Path(folder))
             tables.put(experiments=experiments or experiment_rows(), runs=rows)
             store = tables.store(clock_us=lambda: NOW_US)
             try:
-                return await ask(store)
+                await ask(store)
             finally:
                 await store.aclose()
                 tables.close()
 
-    return asyncio.run(run())
+    asyncio.run(run())
 
 
 def experiment_rows() -> list[ExperimentRow]:

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from ingest import blob_bodies
-from ingest.artifact_stores import durable_files
 from ingest.artifact_stores.cleaning import clean_once
 from ingest.components import COUNTERS
 from ingest.state import ARTIFACT_STORE
@@ -530,7 +529,7 @@ async def test_a_disk_that_fails_leaves_nothing_half_visible(
 
     path, _ = await begin(server, OTHER, len(DATA))
     with monkeypatch.context() as patch:
-        patch.setattr(durable_files.os, "pwrite", fail)
+        patch.setattr(os, "pwrite", fail)
         whole = await put(server)
         part = await server.ask("PUT", f"{path}/parts/1", data=DATA)
 

@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 import pytest
 
-from ingest import append_connection
 from ingest.components import COUNTERS
+from ingest.json_errors import JsonErrorConnection
 from ingest.request_heads import append_headers, message_length
 from tests.support.http_server import TestServer, batch_body, serving
 from tracker.events import limits
@@ -234,13 +234,13 @@ async def test_plain_appends_do_not_reach_aiohttp(
 ) -> None:
     """Else the tests above would compare aiohttp with itself."""
     passed: list[bytes] = []
-    original = append_connection.JsonErrorConnection.data_received
+    original = JsonErrorConnection.data_received
 
     def spy(self: Any, data: bytes) -> None:
         passed.append(data)
         original(self, data)
 
-    monkeypatch.setattr(append_connection.JsonErrorConnection, "data_received", spy)
+    monkeypatch.setattr(JsonErrorConnection, "data_received", spy)
     for seq in (1, 2):
         assert (await connection.ask(append_request(batch_body(seq, 1))))[0] == 200
     assert passed == []

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ingest.mlflow import metric_writers
 from ingest.state import EVENT_STORE
 from projections.columns import decode_payload
 from tests.support.http_server import Answer, TestServer, events_body, serving
+from tracker.events import wire
 from tracker.events.types import Event, EventType
 
 API = "/api/2.0/mlflow"
@@ -318,12 +318,13 @@ async def test_a_run_ends_is_resumed_deleted_and_restored(server: TestServer) ->
 
     for _ in range(2):
         assert (await post(server, "runs/delete", {"run_id": run_id})).status == 200
-    for path, said in {
+    requests: dict[str, dict[str, Any]] = {
         "runs/log-batch": {"metrics": [metric(1)]},
         "runs/set-tag": {"key": "k", "value": "v"},
         "runs/log-parameter": {"key": "k", "value": "v"},
         "runs/update": {"status": "FAILED"},
-    }.items():
+    }
+    for path, said in requests.items():
         refused = await post(server, path, {"run_id": run_id, **said})
         assert refused.status == 400, path
         assert "must be in the 'active' state" in refused.json["message"]
@@ -462,14 +463,14 @@ async def test_what_failed_to_be_stored_can_be_sent_again(
 ) -> None:
     run_id = await create_run(server)
     assert (await log_batch(server, run_id, metrics=[metric(0)])).status == 200
-    encode, failures = metric_writers.wire.encode_payload, [OSError("no"), OSError("no")]
+    encode, failures = wire.encode_payload, [OSError("no"), OSError("no")]
 
-    def failing(frames: Any) -> bytes:
+    def failing(frames: Any) -> Any:
         if failures:
             raise failures.pop()
         return encode(frames)
 
-    monkeypatch.setattr(metric_writers.wire, "encode_payload", failing)
+    monkeypatch.setattr(wire, "encode_payload", failing)
     for _ in range(2):
         assert (await log_batch(server, run_id, metrics=[metric(1)])).status == 500
     assert (await log_batch(server, run_id, metrics=[metric(1)])).status == 200

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -32,7 +33,7 @@ from tracker.events.types import Event
 
 
 @asynccontextmanager
-async def opened(dsn: str, count: int, **how: int) -> AsyncIterator[list[PostgresEventStore]]:
+async def opened(dsn: str, count: int, **how: Any) -> AsyncIterator[list[PostgresEventStore]]:
     """As many stores on one database as there would be servers."""
     async with AsyncExitStack() as stack:
         stores = []

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from projections import series_fold, series_projection, series_queries
+from projections import series_fold, series_projection
 from projections.log import StoredBatch
 from projections.projection import CheckpointMoved, ProjectionStoreFailed
 from projections.rounds import decoded, nothing_of
+from projections.series_history import WINDOW_POINTS
 from projections.series_projection import SeriesProjection
 from projections.series_queries import SeriesQueries
 from projections.sqlite import open_for_reading
@@ -171,9 +172,9 @@ async def test_a_query_sees_one_state_while_the_tail_is_sealed_under_it(
     store = SeriesQueries(tmp_path / "series.sqlite", log)
     see = store._see
 
-    async def seal_in_between(*args: object, **options: object) -> object:
+    async def seal_in_between(*args: Any, **options: Any) -> Any:
         # The projection moves on after the snapshot was taken and before pages are read.
-        seen = await see(*args, **options)  # type: ignore[arg-type] - passes on what it is given
+        seen = await see(*args, **options)
         await projection.apply(decoded[: folded + 1])
         return seen
 
@@ -245,7 +246,7 @@ async def test_chunks_over_the_same_steps_are_merged_in_bounded_windows(
         found += page.steps.tolist()
 
     assert found == [point.step for point in points]
-    assert max(sizes) <= series_queries.WINDOW_POINTS
+    assert max(sizes) <= WINDOW_POINTS
     buckets = await store.buckets("r", "twice", start_step=None, end_step=None, buckets_max=300)
     check_buckets(buckets, points, buckets_max=300)
     await store.aclose()

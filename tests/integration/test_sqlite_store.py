@@ -19,6 +19,7 @@ from ingest.event_stores.leases import LeaseRow
 from ingest.event_stores.migrations import MigrationMismatch, sqlite_migrations
 from ingest.event_stores.sqlite import SqliteEventStore, StoreMismatch
 from ingest.event_stores.sqlite_reader import SqliteLogReader
+from ingest.event_stores.sqlite_rows import insert_batches
 from tracker.events import wire
 
 
@@ -51,7 +52,7 @@ async def test_what_fails_one_append_of_a_group_fails_no_other(
 ) -> None:
     """The insert of one writer's rows fails, whatever group it is in."""
     store = await SqliteEventStore.open(tmp_path / "log.db")
-    insert = sqlite_writer.insert_batches
+    insert = insert_batches
 
     def failing(connection: sqlite3.Connection, workspace: str, rows: Any) -> None:
         insert(connection, workspace, rows)

@@ -18,7 +18,7 @@ from projections.findings import Fault, VerifyReport
 from projections.kinds import KINDS
 from projections.log import chain_link
 from projections.verify import verify
-from tests.support.logs import Dropped, Metrics, batch_to_append, event
+from tests.support.logs import Dropped, Metrics, Record, batch_to_append, event
 from tracker.cli.rebuild import command as rebuild_command
 from tracker.cli.verify import command as verify_command
 
@@ -34,7 +34,7 @@ async def store(tmp_path: Path) -> Path:
     async with open_read_side(event_store, path) as side:
         for n in range(BATCHES):
             for writer in WRITERS:
-                records = [
+                records: list[Record] = [
                     event("tags.set", n, tags={"n": str(n)}),
                     event("params.logged", n, params={f"p{n}": writer}),
                     Metrics({"loss": 1 / (n + 1)}, n, n),

@@ -14,10 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from click.testing import CliRunner, Result
 
 from ingest.app import build_app
-from ingest.settings import Settings
+from ingest.settings import load_settings
 from projections.builds import Builds
 from projections.kinds import KINDS
-from tests.support.logs import Metrics, batch_to_append, event
+from tests.support.logs import Metrics, Record, batch_to_append, event
 from tracker.cli.rebuild import command as rebuild_command
 from tracker.cli.verify import command as verify_command
 from tracker.events import wire
@@ -36,10 +36,13 @@ async def client(
 ) -> AsyncIterator[Client]:
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRACKER_SPOOL_DIR", str(tmp_path / "spool"))
-    app = build_app(Settings(backend_store_uri=f"sqlite:///{store}"))
+    app = build_app(load_settings(backend_store_uri=f"sqlite:///{store}"))
     async with TestClient(TestServer(app)) as client:
         for n in range(20):
-            records = [event("tags.set", n, tags={"n": str(n)}), Metrics({"m": n}, n, n)]
+            records: list[Record] = [
+                event("tags.set", n, tags={"n": str(n)}),
+                Metrics({"m": n}, n, n),
+            ]
             batch = batch_to_append("run", "w", 1 + 2 * n, records)
             answer = await client.post(
                 "/api/v1/append",

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas
@@ -219,7 +220,7 @@ def command_line(client: MlflowClient) -> None:
     import mlflow.experiments
     import mlflow.runs
 
-    def run(group: object, *arguments: str) -> str:
+    def run(group: Any, *arguments: str) -> str:
         result = CliRunner().invoke(group, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.output

@@ -100,7 +100,7 @@ class LogOfBatches:
         batch = batch_to_append(run_id, writer_id, self._next_seq[writer_id], records)
         self._next_seq[writer_id] += batch.header.n
         previous = self.batches[-1] if self.batches else None
-        facts = {
+        facts: dict[str, Any] = {
             "first_position": previous.last_position + 1 if previous else 1,
             "n": batch.header.n,
             "run_id": run_id,

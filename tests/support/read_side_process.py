@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.read_side import open_read_side
-from tests.support.logs import Metrics, batch_to_append, event
+from tests.support.logs import Metrics, Record, batch_to_append, event
 
 
 async def main(path: Path, mode: str) -> None:
@@ -26,7 +26,7 @@ async def main(path: Path, mode: str) -> None:
             for writer in ("w1", "w2", "w3"):
                 state = await store.writer(writer)
                 first_seq = 1 if state is None else state.next_seq
-                records = [
+                records: list[Record] = [
                     event("tags.set", first_seq, tags={"n": str(first_seq)}),
                     event("params.logged", first_seq, params={f"p{first_seq}": writer}),
                     *[Metrics({"a": n, "b": -n}, first_seq + n, n) for n in range(50)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def recorded_run(home: Path, run_id: str) -> RecordedWriter:
 @contextmanager
 def isolated_sdk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The SDK of this process, offline, on a spool of its own, without inherited settings."""
-    for name in list(config.os.environ):
+    for name in list(os.environ):
         if name.startswith(("TRACKER_", "MLFLOW_")) or name in config._RANK_NAMES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TRACKER_HOME", str(home))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tracker.entities import Experiment, RunRecord
 from tracker.views import view_name
 
 
-def parsed(**changes: object) -> RunRecord:
+def parsed(**changes: Any) -> RunRecord:
     return RunRecord.from_json(json.loads(a_run(**changes).model_dump_json()))
 
 

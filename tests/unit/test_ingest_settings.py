@@ -47,7 +47,7 @@ def test_settings_do_not_change(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path)
 
     with pytest.raises(ValueError, match="frozen"):
-        settings.port = 1  # type: ignore[misc]  # what is to be refused
+        settings.port = 1  # what is to be refused
 
 
 @pytest.mark.parametrize(

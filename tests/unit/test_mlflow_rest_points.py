@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.mlflow import metric_points
 from ingest.mlflow.errors import MlflowRefusal
 from ingest.mlflow.history_columns import History, by_time, sampled
 from ingest.mlflow.history_json import points_json
-from ingest.mlflow.metric_points import metric_batch
+from ingest.mlflow.metric_points import MetricBatch, metric_batch
+from ingest.mlflow.names import known_keys
 
 FLOATS = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, math.nan, math.inf, 1e300]))
 METRIC = st.fixed_dictionaries(
@@ -35,7 +35,7 @@ def as_point(key: str, value: float, time_ms: int, step: int) -> tuple[Any, ...]
     return (key, "nan" if math.isnan(value) else value, time_ms, step)
 
 
-def points_of(batch: metric_points.MetricBatch) -> list[tuple[Any, ...]]:
+def points_of(batch: MetricBatch) -> list[tuple[Any, ...]]:
     return [
         as_point(key, value, time_us // 1000, step)
         for rows in batch.rows
@@ -47,7 +47,7 @@ def points_of(batch: metric_points.MetricBatch) -> list[tuple[Any, ...]]:
 @given(st.lists(METRIC, max_size=30), st.booleans())
 def test_every_point_is_recorded_once(metrics: list[dict[str, Any]], is_known: bool) -> None:
     if not is_known:
-        metric_points.known_keys.clear()
+        known_keys.clear()
 
     recorded = points_of(metric_batch(metrics, "run"))
 

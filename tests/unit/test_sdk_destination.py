@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_a_wrong_link_is_described_and_not_passed_over(monkeypatch: pytest.Monke
 def test_children_inherit_what_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     tracker.set_tracking_uri("http://host:1")
 
-    assert config.os.environ["TRACKER_URI"] == "http://host:1"
+    assert os.environ["TRACKER_URI"] == "http://host:1"
     assert [link.source for link in destination.describe_chain() if link.won] == [
         "set_tracking_uri()"
     ]
@@ -141,9 +142,9 @@ def test_what_is_handed_down_is_taken_back_and_not_read_here(
 
     config.hand_down({"TRACKER_EXPERIMENT_NAME": "theirs", "TRACKER_RUN_ID": "r1"})
 
-    assert config.os.environ["TRACKER_EXPERIMENT_NAME"] == "theirs"
+    assert os.environ["TRACKER_EXPERIMENT_NAME"] == "theirs"
     assert config.experiment() == ("mine", None)
     assert config.inherited_run() == (None, None)
     config.hand_down({})
-    assert config.os.environ["TRACKER_EXPERIMENT_NAME"] == "mine"
-    assert "TRACKER_RUN_ID" not in config.os.environ
+    assert os.environ["TRACKER_EXPERIMENT_NAME"] == "mine"
+    assert "TRACKER_RUN_ID" not in os.environ

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 import tracker
 from tests.support.recorded import isolated_sdk, recorded
-from tracker import config, joining
+from tracker import joining
 from tracker.joining import Part
 
 
@@ -96,7 +97,7 @@ def test_a_run_named_by_the_environment_is_gone_on_with_once(
 
 
 def test_children_are_told_of_the_innermost_run_and_then_of_none(home: Path) -> None:
-    environ = config.os.environ
+    environ = os.environ
     with tracker.start_run() as outer:
         assert environ["TRACKER_RUN_ID"] == outer.run_id
         with tracker.start_run(nested=True) as inner:

@@ -16,7 +16,7 @@ def live_log(batches: int) -> MemoryLog:
 
 
 async def steps(tails: TailReader, after: int, until: int, key: str = "a") -> list[int]:
-    return (await tails.points("r", key, after=after, until=until)).steps.tolist()
+    return list((await tails.points("r", key, after=after, until=until)).steps)
 
 
 async def test_what_was_read_ahead_is_not_shown_to_an_older_checkpoint() -> None:

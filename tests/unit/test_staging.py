@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_leaves_nothing_behind(
     def write(fd: int, data: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(staging.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     with pytest.raises(OSError, match="No space"):
         Staging(folder).take_bytes(b"data")
     assert list((folder / "blobs").iterdir()) == []
