@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ BUCKET = "tracker"
 KEY_ID, SECRET = "AKID", "SECRET123"
 START_TIMEOUT_S = 30.0
 _PROBE: Final = "probe"
+_GRPC_OFFSET: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,25 @@ def running_s3(folder: Path, *, key_id: str = KEY_ID, secret: str = SECRET) -> I
 
 
 def _free_ports(count: int) -> list[int]:
-    """Free ports whose 10,000th neighbours, which it takes for gRPC, exist."""
+    """Free ports whose 10,000th neighbours, which it takes for gRPC, are free and not among them."""
     ports: list[int] = []
+    taken: set[int] = set()
     while len(ports) < count:
         port = free_port()
-        if port < 55_000 and port not in ports:
+        both = {port, port + _GRPC_OFFSET}
+        if port + _GRPC_OFFSET < 2**16 and not both & taken and _is_free(port + _GRPC_OFFSET):
             ports.append(port)
+            taken |= both
     return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _wait_until_it_answers(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
