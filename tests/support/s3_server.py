@@ -75,7 +75,7 @@ def running_s3(folder: Path, *, key_id: str = KEY_ID, secret: str = SECRET) -> I
 
 
 def _free_ports(count: int) -> list[int]:
-    """Free ports whose 10,000th neighbours, which it takes for gRPC, are free and not among them."""
+    """Free ports; their 10,000th neighbours, which it takes for gRPC, are free too."""
     ports: list[int] = []
     taken: set[int] = set()
     while len(ports) < count:
