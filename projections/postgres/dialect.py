@@ -12,14 +12,26 @@ from projections.postgres.regexes import as_postgres_regex
 from projections.search import ast
 from projections.search.ast import Comparison, Matching
 from projections.search.entities_sqlite import Entity
-from projections.search.sql_text import FALSE, TRUE, Sql
+from projections.search.sql_text import FALSE, TRUE, Sql, enclosed
 from tracker.events.limits import INT64_MAX, INT64_MIN
 
 
 class PostgresDialect:
-    """The order of joins is kept by join_collapse_limit, see `readers`."""
+    """The order of joins is kept by join_collapse_limit, see `readers`.
+
+    Which side of a join is run first PostgreSQL would still choose by its statistics, and an
+    EXISTS it would rather answer for all rows at once. What is in the way of that: an outer
+    join, of which the condition says nothing that the planner understands, and OFFSET 0.
+    """
 
     ordered_join = " JOIN "
+
+    def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
+        passes = Sql(f"coalesce({alias}.run_no IS NOT NULL AND (") + test + Sql("), FALSE)")
+        return Sql(" LEFT JOIN ") + row, passes
+
+    def exists(self, found: Sql) -> Sql:
+        return Sql("EXISTS ") + enclosed(found + Sql(" OFFSET 0"))
 
     def by_index(self, name: str) -> str:
         return ""

@@ -126,7 +126,7 @@ class _Compiler:
         found = Sql(f"SELECT 1 FROM {table} WHERE {condition}", row.params)
         if test is not None and test != TRUE:
             found = found + Sql(" AND ") + enclosed(test)
-        return Sql("EXISTS ") + enclosed(found)
+        return self._dialect.exists(found)
 
     def _attribute_test(self, predicate: ast.Predicate, name: str) -> Sql:
         column = self._entity.attribute(name)

@@ -14,7 +14,7 @@ from projections.connection import Connection
 from projections.search import ast
 from projections.search.ast import Comparison, Matching
 from projections.search.patterns import like_glob
-from projections.search.sql_text import Sql
+from projections.search.sql_text import Sql, enclosed
 
 if TYPE_CHECKING:
     from projections.search.entities_sqlite import Entity
@@ -28,6 +28,17 @@ class Dialect(Protocol):
     @property
     def ordered_join(self) -> str:
         """A join of which the left side comes first when the query is run."""
+        ...
+
+    def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
+        """(join, condition) that keep what has this row, if the row passes the test.
+
+        `row` is "TABLE ALIAS ON …", of one row at most; it is looked up for each row on the left.
+        """
+        ...
+
+    def exists(self, found: Sql) -> Sql:
+        """Whether this SELECT finds a row, looked up for each row that it is asked of."""
         ...
 
     def by_index(self, name: str) -> str:
@@ -73,6 +84,12 @@ class SqliteDialect:
     """See Dialect."""
 
     ordered_join = " CROSS JOIN "
+
+    def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
+        return Sql(self.ordered_join) + row, test
+
+    def exists(self, found: Sql) -> Sql:
+        return Sql("EXISTS ") + enclosed(found)
 
     def by_index(self, name: str) -> str:
         return f" INDEXED BY {name}"

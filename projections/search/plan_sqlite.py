@@ -203,7 +203,7 @@ def _joined(condition: ast.Expression, entity: RunEntity, *, alias: str) -> tupl
     if row is None:
         return None
     test = keyed_test(condition, alias, entity.value_of(condition.field, alias), entity.dialect)
-    return None if test is None else (Sql(entity.dialect.ordered_join) + row, test)
+    return None if test is None else entity.dialect.checked_join(row, alias, test)
 
 
 def _driven(
