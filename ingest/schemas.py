@@ -332,5 +332,9 @@ class ReadyAnswer(Answer):
 
 
 class VersionAnswer(Answer):
+    """What runs here. `event_store` is null where a server keeps artifacts only."""
+
     version: str
     api: Literal["v1"] = "v1"
+    event_store: Literal["sqlite", "postgresql", "memory"] | None
+    artifact_store: Literal["folder", "s3"]

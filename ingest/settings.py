@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     def postgres_uri(self) -> str | None:
         """The log's database; None when the log is no PostgreSQL."""
         return self.store_uri if self.store_uri.startswith(POSTGRES_PREFIXES) else None
+
+    @property
+    def store_kind(self) -> Literal["sqlite", "postgresql", "memory"]:
+        if self.postgres_uri is not None:
+            return "postgresql"
+        return "memory" if self.store_uri == MEMORY_URI else "sqlite"
 
     @property
     def store_label(self) -> str:

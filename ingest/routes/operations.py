@@ -9,7 +9,7 @@ from typing import Literal
 from aiohttp import web
 
 from ingest.artifact_probe import is_answering
-from ingest.components import READ_SIDE
+from ingest.components import READ_SIDE, SETTINGS
 from ingest.messages import json_answer
 from ingest.openapi import DOCUMENT
 from ingest.routes.table import Route
@@ -70,7 +70,14 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 async def get_version(request: web.Request) -> web.Response:
-    return json_answer(VersionAnswer(version=version("tracker")))
+    settings = request.app[SETTINGS]
+    return json_answer(
+        VersionAnswer(
+            version=version("tracker"),
+            event_store=settings.store_kind if settings.opens_log else None,
+            artifact_store="s3" if settings.artifacts_uri.startswith("s3://") else "folder",
+        )
+    )
 
 
 async def openapi(request: web.Request) -> web.Response:

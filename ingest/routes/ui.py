@@ -51,6 +51,7 @@ VIEWS: Final = (
     "/experiments",
     "/experiments/{experiment_id}",
     "/runs/{run_id}",
+    "/models/{model_id}",
     "/trash",
     "/server",
 )

@@ -24,6 +24,7 @@ async def test_a_server_says_that_it_is_well(tmp_path: Path) -> None:
     assert health.json == {"status": "ok"}
     assert (ready.json["status"], ready.json["head"]) == ("ready", 3)
     assert version.json["api"] == "v1"
+    assert (version.json["event_store"], version.json["artifact_store"]) == ("sqlite", "folder")
 
 
 async def test_metrics_count_what_was_appended_and_what_was_refused(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Offline } from "./api/client";
 import { Empty, Failed, IconButton, Link, Loading } from "./components/basics";
+import { Guard } from "./components/guard";
 import { KeyDialog } from "./components/key-dialog";
 import { Shortcuts } from "./components/shortcuts";
 import { Toasts } from "./components/toasts";
 import { connection } from "./state/connection";
+import { decoded } from "./state/decoded";
 import { path } from "./state/location";
 import { nextTheme, theme } from "./state/theme";
 import { RunsView } from "./views/runs/runs-view";
@@ -50,6 +52,7 @@ function later<P extends object>(load: () => Promise<ComponentType<P>>) {
 
 const PREFETCH_MS = 1200;
 const RunView = later(() => import("./views/run/run-view").then((m) => m.RunView));
+const ModelView = later(() => import("./views/model").then((m) => m.ModelView));
 const ExperimentsView = later(() => import("./views/experiments").then((m) => m.ExperimentsView));
 const TrashView = later(() => import("./views/trash").then((m) => m.TrashView));
 const ServerView = later(() => import("./views/server").then((m) => m.ServerView));
@@ -95,7 +98,7 @@ export function App() {
         </div>
       )}
       <main id="main" tabIndex={-1}>
-        {connection.value === "locked" ? <KeyDialog /> : <View at={path.value} />}
+        {connection.value === "locked" ? <KeyDialog /> : <Guard key={path.value}><View at={path.value} /></Guard>}
       </main>
       <Toasts />
     </>
@@ -103,16 +106,17 @@ export function App() {
 }
 
 function isCurrent(to: string): boolean {
-  return to === "/" ? path.value === "/" || path.value.startsWith("/runs/") : path.value.startsWith(to);
+  return to === "/" ? path.value === "/" || /^\/(runs|models)\//.test(path.value) : path.value.startsWith(to);
 }
 
 function View({ at }: { at: string }) {
-  const [, first = "", second] = at.split("/");
+  const [, first = "", second] = at.split("/").map(decoded);
   if (first === "") return <RunsView />;
-  if (first === "runs" && second) return <RunView key={second} runId={decodeURIComponent(second)} />;
+  if (first === "runs" && second) return <RunView key={second} runId={second} />;
   if (first === "experiments") {
-    return <ExperimentsView experimentId={second ? decodeURIComponent(second) : null} />;
+    return <ExperimentsView experimentId={second || null} />;
   }
+  if (first === "models" && second) return <ModelView key={second} modelId={second} />;
   if (first === "trash") return <TrashView />;
   if (first === "server") return <ServerView />;
   return (

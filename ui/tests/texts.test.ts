@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 
 import { duration, number } from "../src/components/format";
-import { finder, groupsOf } from "../src/charts/groups";
 import { betterWhen } from "../src/views/compare/better";
 import { slotAt } from "../src/views/runs/completion";
 
@@ -15,17 +14,6 @@ test("durations have two units at most", () => {
   expect([500, 1.5e6, 61e6, 7_320e6, 3e11].map(duration)).toEqual([
     "1 ms", "1.5 s", "1m 01s", "2h 02m", "3d 11h",
   ]);
-});
-
-test("metrics are grouped by what stands before their last slash, the system's last", () => {
-  expect(groupsOf(["system/gpu", "train/loss", "loss", "train/acc"]).map(([name]) => name)).toEqual([
-    "", "train", "system",
-  ]);
-});
-
-test("a half-typed regular expression finds as plain text", () => {
-  expect(finder("loss$")("val/loss")).toBe(true);
-  expect(finder("loss(")("a loss(x)")).toBe(true);
 });
 
 test("a metric is better less or more only where its name tells", () => {

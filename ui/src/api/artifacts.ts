@@ -1,21 +1,33 @@
-/** Files of a run: the tree, and their bytes. */
+/** Files of a run or of a logged model: the tree, and their bytes. */
 import { apiKey } from "../state/connection";
 import { ApiError, ask, isAbort, pathOf, send } from "./client";
 import type { ArtifactEntry, ArtifactsPage } from "./types";
 
-const base = (runId: string) => `/api/v1/runs/${encodeURIComponent(runId)}/artifacts`;
+/** Whose files: the address of the tree, and what a download of all of it is called. */
+export interface Tree {
+  base: string;
+  name: string;
+}
+
+export const ofRun = (runId: string): Tree => treeOf("runs", runId);
+export const ofModel = (modelId: string): Tree => treeOf("models", modelId);
+
+function treeOf(kind: "runs" | "models", id: string): Tree {
+  return { base: `/api/v1/${kind}/${encodeURIComponent(id)}/artifacts`, name: id };
+}
+
 const inPath = (path: string) => path.split("/").map(encodeURIComponent).join("/");
 
 /** The files and folders directly below `prefix`. */
 export async function listArtifacts(
-  runId: string,
+  tree: Tree,
   prefix: string,
   signal?: AbortSignal,
 ): Promise<ArtifactEntry[]> {
   const all: ArtifactEntry[] = [];
   let page_token: string | null = null;
   do {
-    const page: ArtifactsPage = await ask(base(runId), {
+    const page: ArtifactsPage = await ask(tree.base, {
       query: { prefix, recursive: "false", limit: 1000, page_token },
       signal,
     });
@@ -27,12 +39,12 @@ export async function listArtifacts(
 
 /** The bytes of a file, or only its first `bytesMax`. */
 export async function readArtifact(
-  runId: string,
+  tree: Tree,
   path: string,
   bytesMax?: number,
   signal?: AbortSignal,
 ): Promise<{ bytes: ArrayBuffer; isWhole: boolean }> {
-  const response = await send(`${base(runId)}/${inPath(path)}`, { signal, accept: "*/*" });
+  const response = await send(`${tree.base}/${inPath(path)}`, { signal, accept: "*/*" });
   try {
     if (bytesMax === undefined || response.body === null) {
       return { bytes: await response.arrayBuffer(), isWhole: true };
@@ -88,10 +100,10 @@ export async function proveBytes(bytes: ArrayBuffer, digest: string) {
 }
 
 /** Hand a file, or a folder as a zip, to the browser's downloads. */
-export async function downloadArtifact(runId: string, path: string, isFolder: boolean) {
-  const from = `${base(runId)}${path === "" ? "" : `/${inPath(path)}`}`;
+export async function downloadArtifact(tree: Tree, path: string, isFolder: boolean) {
+  const from = `${tree.base}${path === "" ? "" : `/${inPath(path)}`}`;
   const query: Record<string, string> = isFolder ? { format: "zip" } : {};
-  const name = (path.split("/").pop() || runId) + (isFolder ? ".zip" : "");
+  const name = (path.split("/").pop() || tree.name) + (isFolder ? ".zip" : "");
   if (apiKey.value === null) saveFrom(pathOf(from, query), name);
   // A link cannot carry the key, so the bytes go through memory.
   else saveBlob(await (await send(from, { accept: "*/*", query })).blob(), name);

@@ -1,6 +1,7 @@
 /** Runs and experiments: what the server knows of them, and what may be changed. */
 import { ask } from "./client";
 import type {
+  About,
   Experiment,
   GroupQuery,
   GroupsPage,
@@ -86,6 +87,10 @@ export async function listExperiments(
   return all;
 }
 
+export function getExperiment(experiment_id: string, signal?: AbortSignal): Promise<Experiment> {
+  return ask(`/api/v1/experiments/${id(experiment_id)}`, { signal });
+}
+
 export function createExperiment(name: string): Promise<Experiment> {
   return ask("/api/v1/experiments", { method: "POST", body: { name } });
 }
@@ -114,7 +119,7 @@ export function ready(signal?: AbortSignal): Promise<Ready> {
   return ask("/ready", { signal });
 }
 
-export function version(signal?: AbortSignal): Promise<{ version: string }> {
+export function version(signal?: AbortSignal): Promise<About> {
   return ask("/version", { signal });
 }
 

@@ -195,9 +195,35 @@ export interface Ready {
   projections: { name: string; version: number; position: number; lag: number }[];
 }
 
+export interface About {
+  version: string;
+  event_store: "sqlite" | "postgresql" | "memory" | null;
+  artifact_store: "folder" | "s3";
+}
+
 export interface Verify {
   state: "none" | "running" | "done" | "failed";
   progress?: Record<string, unknown> | null;
   report?: Record<string, unknown> | null;
   error?: string | null;
+}
+
+export interface Model {
+  model_id: string;
+  experiment_id: string;
+  name: string;
+  status: string;
+  model_type: string | null;
+  source_run_id: string | null;
+  created_time_us: number;
+  updated_time_us: number;
+  params: Record<string, string>;
+  tags: Record<string, string>;
+  metrics: {
+    key: string;
+    value: JsonFloat;
+    step: number;
+    dataset_name: string | null;
+    run_id: string | null;
+  }[];
 }

@@ -1,17 +1,20 @@
 /** All charts of some runs, in groups by the metrics' prefixes. */
-import { useMemo, useState } from "preact/hooks";
+import type { RefObject } from "preact";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { Run } from "../api/types";
 import { Empty, Segmented } from "../components/basics";
+import { shortNumber } from "../components/format";
 import { Icon } from "../components/icons";
 import { query, setQuery } from "../state/location";
 import { ChartCard } from "./chart-card";
-import { finder, groupsOf } from "./groups";
+import { columnsFor, finder, groupsOf } from "./groups";
 import type { XKind } from "./lines";
 import { chartSettings, setZoom, type ChartSettings } from "./settings";
-import { shortNumber } from "./chart";
 
 const CHARTS_AT_ONCE = 60;
+const CARD_MIN_PX = 320;
+const GAP_PX = 12;
 
 export function ChartGrid({ runs }: { runs: readonly Run[] }) {
   const settings = chartSettings();
@@ -25,9 +28,12 @@ export function ChartGrid({ runs }: { runs: readonly Run[] }) {
     () => groupsOf(keys.filter(finder(settings.find))),
     [keysText, settings.find],
   );
-  const width = settings.perRow > 0 ? `repeat(${settings.perRow}, minmax(0, 1fr))` : undefined;
+  const box = useRef<HTMLDivElement>(null);
+  const fitting = useFitting(box);
+  const sizes = groups.map(([, members]) => members.length);
+  const columns = settings.perRow || columnsFor(sizes, fitting);
   return (
-    <div class="chart-page">
+    <div class="chart-page" ref={box}>
       <ChartTools settings={settings} keys={keys} />
       {keys.length === 0 ? (
         <Empty title="No metrics yet">
@@ -40,14 +46,42 @@ export function ChartGrid({ runs }: { runs: readonly Run[] }) {
           </button>
         </Empty>
       ) : (
-        groups.map(([prefix, members]) => (
-          <Group key={prefix} prefix={prefix} members={members} runs={runs} settings={settings} columns={width} />
-        ))
+        <div class="chart-groups" style={`grid-template-columns:repeat(${columns},minmax(0,1fr))`}>
+          {groups.map(([prefix, members]) => (
+            <Group
+              key={prefix}
+              prefix={prefix}
+              members={members}
+              runs={runs}
+              settings={settings}
+              columns={columns}
+            />
+          ))}
+        </div>
       )}
     </div>
   );
 }
 
+/** How many cards fit beside each other. */
+function useFitting(box: RefObject<HTMLElement | null>): number {
+  const [count, setCount] = useState(2);
+  useLayoutEffect(() => {
+    const element = box.current!;
+    const measure = () => {
+      const style = getComputedStyle(element);
+      const room = element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+      setCount(Math.max(1, Math.floor((room + GAP_PX) / (CARD_MIN_PX + GAP_PX))));
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return count;
+}
+
+/** A group takes as many columns as it has charts, so small groups stand beside each other. */
 function Group({
   prefix,
   members,
@@ -59,22 +93,21 @@ function Group({
   members: string[];
   runs: readonly Run[];
   settings: ChartSettings;
-  columns: string | undefined;
+  columns: number;
 }) {
   const [isOpen, setOpen] = useState(true);
   const [count, setCount] = useState(CHARTS_AT_ONCE);
+  const span = Math.min(columns, members.length);
   return (
-    <section class="chart-group">
-      {prefix !== "" && (
-        <h2>
-          <button type="button" class="group-toggle" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
-            <Icon name={isOpen ? "down" : "right"} size={14} /> {prefix}
-            <span class="badge">{members.length}</span>
-          </button>
-        </h2>
-      )}
+    <section class="chart-group" style={`grid-column:span ${span}`}>
+      <h2>
+        <button type="button" class="group-toggle" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+          <Icon name={isOpen ? "down" : "right"} size={14} /> {prefix || "metrics"}
+          <span class="badge">{members.length}</span>
+        </button>
+      </h2>
       {isOpen && (
-        <div class="chart-cards" style={columns ? { gridTemplateColumns: columns } : {}}>
+        <div class="chart-cards" style={`grid-template-columns:repeat(${span},minmax(0,1fr))`}>
           {members.slice(0, count).map((key) => (
             <ChartCard key={key} metric={key} runs={runs} settings={settings} />
           ))}
@@ -105,7 +138,8 @@ function ChartTools({ settings, keys }: { settings: ChartSettings; keys: string[
         <input
           type="search"
           aria-label="Find metrics"
-          placeholder="Find metrics (regular expression)"
+          placeholder="Find metrics"
+          title="A part of their names, or a regular expression"
           value={settings.find}
           onInput={(event) => setQuery({ metric: event.currentTarget.value })}
         />

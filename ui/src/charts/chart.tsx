@@ -6,7 +6,7 @@ import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 
-import { duration, exact, number } from "../components/format";
+import { duration, exact, number, shortNumber } from "../components/format";
 import { isDark } from "../state/theme";
 import { nearest, xRange, yRange, type Line, type Range, type XKind } from "./lines";
 import { paintLines } from "./paint";
@@ -347,15 +347,6 @@ function spread(line: Line, index: number): string {
     return line.smooth ? `raw ${number(line.series.last[index]!)}` : "";
   }
   return `${number(min[index]!, 3)} … ${number(max[index]!, 3)}`;
-}
-
-export function shortNumber(value: number): string {
-  const size = Math.abs(value);
-  if (size >= 1e15 || (size > 0 && size < 1e-4)) return value.toExponential(0).replace("e+", "e");
-  for (const [unit, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]] as const) {
-    if (size >= unit * (letter === "k" ? 10 : 1)) return `${Number((value / unit).toPrecision(5))}${letter}`;
-  }
-  return String(Number(value.toPrecision(6)));
 }
 
 function shortDuration(seconds: number): string {

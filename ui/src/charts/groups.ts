@@ -24,3 +24,30 @@ export function finder(text: string): (key: string) => boolean {
     return (key) => key.toLowerCase().includes(text.toLowerCase());
   }
 }
+
+/**
+ * How many columns the groups of these sizes stand in: as many as fit, or one fewer where that
+ * leaves less room empty. A group takes a column per chart, up to all of them.
+ */
+export function columnsFor(sizes: readonly number[], fitting: number): number {
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  const most = Math.max(1, Math.min(fitting, all));
+  return most > 2 && emptyShare(sizes, most - 1) < emptyShare(sizes, most) - LITTLE ? most - 1 : most;
+}
+
+const LITTLE = 0.15;
+
+/** The share of places that no chart takes. */
+function emptyShare(sizes: readonly number[], columns: number): number {
+  let rows = 0;
+  let free = 0;
+  for (const size of sizes) {
+    if (size > free) {
+      rows += Math.ceil(size / columns);
+      free = size >= columns ? 0 : columns;
+    }
+    free -= Math.min(size, free);
+  }
+  const charts = sizes.reduce((sum, size) => sum + size, 0);
+  return 1 - charts / (rows * columns);
+}

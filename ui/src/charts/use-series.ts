@@ -4,11 +4,11 @@
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { isAbort } from "../api/client";
 import { querySeries, type Series } from "../api/series";
 import type { Run } from "../api/types";
 import { colorOf } from "../state/colors";
 import { unlocked } from "../state/connection";
+import { useFlight } from "./flight";
 import { ema, isSorted, stepsWithin, xOf, type Line, type Range } from "./lines";
 import type { ChartSettings } from "./settings";
 
@@ -47,11 +47,14 @@ export function useSeries(
   const { xKind, xMetric, zoom } = settings;
   const moved = having.map((run) => run.last_position).join(",");
   const asked = useRef("");
+  const whole = useFlight();
+  const part = useFlight();
+  const other = xKind === "metric" ? xMetric : "";
 
   // The whole range. Only runs that went on since are asked for again.
   useEffect(() => {
     if (!isSeen) return;
-    const identity = [key, xKind === "metric" ? xMetric : "", buckets].join("\n");
+    const identity = [key, other, buckets].join("\n");
     if (asked.current !== identity) {
       asked.current = identity;
       held.current = nothing();
@@ -59,49 +62,49 @@ export function useSeries(
     const now = held.current;
     const stale = having.filter((run) => now.positions.get(run.run_id) !== run.last_position);
     if (stale.length === 0) {
-      setState((old) => ({ ...old, whole: { ...now }, isLoading: false }));
+      setState((old) => (old.isLoading ? { ...old, isLoading: false } : old));
       return;
     }
-    const abort = new AbortController();
-    fetchInto(now, key, xKind === "metric" ? xMetric : "", stale, buckets, null, abort.signal).then(
-      () => setState((old) => ({ whole: { ...now }, fine: old.fine, isLoading: false })),
-      (error: Error) => {
-        if (!isAbort(error)) setState((old) => ({ ...old, error, isLoading: false }));
+    whole.begin(
+      identity,
+      async (signal) => {
+        await fetchInto(now, key, other, stale, buckets, null, signal);
+        setState((old) => ({ whole: { ...now }, fine: old.fine, isLoading: false }));
       },
+      (error) => setState((old) => ({ ...old, error, isLoading: false })),
     );
-    return () => abort.abort();
-  }, [key, ids, moved, buckets, isSeen, xKind, xMetric, tries, unlocked.value]);
+  }, [key, ids, moved, buckets, isSeen, other, tries, whole.landed, unlocked.value]);
 
-  const whole = useMemo(
+  const lines = useMemo(
     () => linesOf(having, state.whole, settings),
     [state.whole, ids, xKind, xMetric, settings.smoothing, runs],
   );
 
   // The part that is zoomed into, unless the whole is exact already.
-  const steps = zoom && whole.some((line) => line.series.isReduced) ? stepsWithin(whole, zoom) : null;
+  const steps = zoom && lines.some((line) => line.series.isReduced) ? stepsWithin(lines, zoom) : null;
   const stepsText = steps ? `${steps.min}..${steps.max}` : "";
   useEffect(() => {
     if (!steps || !isSeen) {
       setState((old) => (old.fine ? { ...old, fine: null } : old));
       return;
     }
-    const abort = new AbortController();
-    const fine = nothing();
-    fetchInto(fine, key, xKind === "metric" ? xMetric : "", having, buckets, steps, abort.signal).then(
-      () => setState((old) => ({ ...old, fine })),
-      (error: Error) => {
-        if (!isAbort(error)) setState((old) => ({ ...old, error }));
+    part.begin(
+      [key, ids, other, buckets, stepsText].join("\n"),
+      async (signal) => {
+        const fine = nothing();
+        await fetchInto(fine, key, other, having, buckets, steps, signal);
+        setState((old) => ({ ...old, fine }));
       },
+      (error) => setState((old) => ({ ...old, error })),
     );
-    return () => abort.abort();
-  }, [key, ids, moved, buckets, stepsText, isSeen, xKind, xMetric]);
+  }, [key, ids, state.whole, buckets, stepsText, isSeen, other]);
 
   const fine = useMemo(
     () => (state.fine && zoom ? linesOf(having, state.fine, settings) : null),
     [state.fine, zoom !== null, ids, xKind, xMetric, settings.smoothing],
   );
   return {
-    lines: fine ?? whole,
+    lines: fine ?? lines,
     isLoading: state.isLoading,
     error: state.error,
     retry: () => setTries((count) => count + 1),

@@ -14,6 +14,16 @@ export function number(value: number, digits = 5): string {
   return text.replace("-", "−").replace("e−", "e-");
 }
 
+/** As short as a mark on an axis can be. */
+export function shortNumber(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e15 || (size > 0 && size < 1e-4)) return String(Number(value.toPrecision(3))).replace("e+", "e");
+  for (const [unit, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]] as const) {
+    if (size >= unit * (letter === "k" ? 10 : 1)) return `${Number((value / unit).toPrecision(5))}${letter}`;
+  }
+  return String(Number(value.toPrecision(6)));
+}
+
 export function whole(value: number): string {
   return value.toLocaleString("en-US").replaceAll(",", " ");
 }

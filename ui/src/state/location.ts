@@ -3,7 +3,11 @@
  */
 import { computed, signal } from "@preact/signals";
 
+import { fromMlflowLink } from "./mlflow-links";
+
 function read() {
+  const meant = fromMlflowLink(location.hash);
+  if (meant !== null) history.replaceState(null, "", meant);
   return { path: location.pathname, query: new URLSearchParams(location.search) };
 }
 
@@ -11,9 +15,11 @@ export const address = signal(read());
 export const path = computed(() => address.value.path);
 export const query = computed(() => address.value.query);
 
-addEventListener("popstate", () => {
-  address.value = read();
-});
+for (const change of ["popstate", "hashchange"]) {
+  addEventListener(change, () => {
+    address.value = read();
+  });
+}
 
 export function go(to: string, { replace = false } = {}) {
   if (to === location.pathname + location.search) return;

@@ -9,6 +9,14 @@ import { useResource } from "../state/resource";
 import { attempt } from "../state/toasts";
 
 const LOOK_MS = 700;
+const STORES: Record<string, string> = {
+  none: "none: this server keeps artifacts only",
+  sqlite: "SQLite",
+  postgresql: "PostgreSQL",
+  memory: "in memory, gone when the server ends",
+  folder: "a folder of the server",
+  s3: "S3",
+};
 
 export function ServerView() {
   const resource = useResource(
@@ -40,6 +48,8 @@ export function ServerView() {
           <table class="pairs">
             <tbody>
               <Pair name="Version" text={about.version} />
+              <Pair name="Event log" text={STORES[about.event_store ?? "none"] ?? ""} />
+              <Pair name="Artifacts" text={STORES[about.artifact_store] ?? ""} />
               <Pair name="State" text={state.status} />
               <Pair name="Head of the log" text={whole(state.head)} />
             </tbody>
@@ -138,27 +148,62 @@ function Outcome({ state }: { state: Verify }) {
   );
 }
 
+const COUNTED: readonly (readonly [string, string])[] = [
+  ["head", "Head of the log"],
+  ["batches", "Batches"],
+  ["events", "Events"],
+  ["points", "Points"],
+  ["dropped", "Dropped on their machines"],
+  ["writers", "Writers"],
+];
+
+/** Counts first, the projections' rows, then all that is wrong, as the server words it. */
 function Facts({ facts }: { facts: Record<string, unknown> }) {
+  const counted = COUNTED.flatMap(([key, label]) =>
+    typeof facts[key] === "number" ? [[label, whole(facts[key])] as const] : [],
+  );
+  const projections = Array.isArray(facts.projections) ? (facts.projections as CheckedProjection[]) : [];
+  const rest = Object.entries(facts).filter(
+    ([key, value]) => !KNOWN.has(key) && !(Array.isArray(value) && value.length === 0),
+  );
   return (
-    <table class="pairs">
+    <table class="pairs narrow">
       <tbody>
-        {Object.entries(facts).map(([name, value]) => (
-          <tr key={name}>
-            <th scope="row">{name.replaceAll("_", " ")}</th>
-            <td>
-              {typeof value === "object" && value !== null ? (
-                <pre class="inline">{JSON.stringify(value, null, 1).slice(0, 5000)}</pre>
-              ) : typeof value === "number" ? (
-                whole(value)
-              ) : (
-                String(value)
-              )}
-            </td>
+        {counted.map(([label, text]) => (
+          <Pair key={label} name={label} text={text} />
+        ))}
+        {projections.map((one) => (
+          <Pair
+            key={one.name}
+            name={`Rows of ${one.name}`}
+            text={`${whole(one.rows)}, compared with a rebuild at position ${whole(one.position)}`}
+          />
+        ))}
+        {typeof facts.chain === "string" && (
+          <tr>
+            <th scope="row">Chain</th>
+            <td class="mono">{facts.chain}</td>
           </tr>
+        )}
+        {rest.map(([key, value]) => (
+          <Pair key={key} name={key.replaceAll("_", " ")} text={textOf(value)} />
         ))}
       </tbody>
     </table>
   );
+}
+
+interface CheckedProjection {
+  name: string;
+  rows: number;
+  position: number;
+}
+
+const KNOWN = new Set([...COUNTED.map(([key]) => key), "projections", "chain", "is_clean", "findings_count"]);
+
+function textOf(value: unknown): string {
+  if (typeof value === "number") return whole(value);
+  return typeof value === "string" ? value : JSON.stringify(value, null, 1).slice(0, 5000);
 }
 
 function Going({ runs }: { runs: readonly Run[] }) {

@@ -1,5 +1,6 @@
 /** Params and metrics as axes: numbers where all values are numbers, categories otherwise. */
 import { toNumber, type Run } from "../../api/types";
+import { betterWhen } from "./better";
 import { fieldOf, runDuration, summaryValue } from "../../table/columns";
 
 export interface Axis {
@@ -9,9 +10,13 @@ export interface Axis {
   min: number;
   max: number;
   categories: string[];
+  /** All values of a param, when they are a handful, as when it was swept. */
+  few: number[];
   /** The run's place on the axis: a number, or the place of its category; NaN for none. */
   place: (run: Run) => number;
 }
+
+const FEW = 8;
 
 export function rawValue(run: Run, id: string): string | number | undefined {
   const field = fieldOf(id);
@@ -26,7 +31,8 @@ export function rawValue(run: Run, id: string): string | number | undefined {
   return undefined;
 }
 
-export function axisOf(id: string, runs: readonly Run[], isLog: boolean): Axis {
+/** `padding`: the share of the axis left free beyond the least and the greatest. */
+export function axisOf(id: string, runs: readonly Run[], isLog: boolean, padding = 0): Axis {
   const values = runs.map((run) => rawValue(run, id)).filter((value) => value !== undefined);
   const isNumeric =
     values.length > 0 && values.every((value) => typeof value === "number" || (value.trim() !== "" && !Number.isNaN(Number(value))));
@@ -40,6 +46,7 @@ export function axisOf(id: string, runs: readonly Run[], isLog: boolean): Axis {
       min: 0,
       max: Math.max(1, categories.length - 1),
       categories,
+      few: [],
       place: (run) => places.get(String(rawValue(run, id))) ?? NaN,
     };
   }
@@ -52,6 +59,9 @@ export function axisOf(id: string, runs: readonly Run[], isLog: boolean): Axis {
   }
   if (min > max) [min, max] = [0, 1];
   if (min === max) [min, max] = isLog ? [min / 2, max * 2] : [min - 1, max + 1];
+  const distinct = [...new Set(numbers)];
+  const margin = isLog ? (max / min) ** padding : (max - min) * padding;
+  [min, max] = isLog ? [min / margin, max * margin] : [min - margin, max + margin];
   return {
     id,
     isNumeric,
@@ -59,6 +69,7 @@ export function axisOf(id: string, runs: readonly Run[], isLog: boolean): Axis {
     min,
     max,
     categories: [],
+    few: id.startsWith("params.") && distinct.length <= FEW ? distinct.sort((a, b) => a - b) : [],
     place: (run) => {
       const value = rawValue(run, id);
       return value === undefined ? NaN : typeof value === "number" ? value : toNumber(Number(value));
@@ -71,11 +82,6 @@ export function share(axis: Axis, value: number): number {
   if (!Number.isFinite(value)) return NaN;
   if (!axis.isLog) return (value - axis.min) / (axis.max - axis.min);
   return value > 0 ? Math.log(value / axis.min) / Math.log(axis.max / axis.min) : NaN;
-}
-
-export function valueAt(axis: Axis, part: number): number {
-  if (!axis.isLog) return axis.min + part * (axis.max - axis.min);
-  return axis.min * (axis.max / axis.min) ** part;
 }
 
 /** Blue to yellow by way of green: told apart in grey and by colour-blind eyes (viridis). */
@@ -107,17 +113,23 @@ export function axisIds(runs: readonly Run[]): string[] {
   return [...[...metrics].sort(), ...varied.map(([id]) => id), "duration", "start_time"];
 }
 
+/** Params that differ, then the most telling metrics; the most telling of all stands last. */
 export function defaultAxes(runs: readonly Run[]): string[] {
-  const ids = axisIds(runs);
-  const differs = (id: string) => new Set(runs.map((run) => rawValue(run, id))).size > 1;
-  const params = ids.filter((id) => id.startsWith("params.") && differs(id)).slice(0, 5);
-  const metrics = ids.filter((id) => id.startsWith("metrics.") && !id.startsWith("metrics.system/") && differs(id));
-  const telling = [...metrics].sort((a, b) => rank(a) - rank(b));
-  return [...params, ...telling.slice(0, 3)];
+  const ids = axisIds(runs).filter((id) => tells(id, runs));
+  const params = ids.filter((id) => id.startsWith("params.")).slice(0, 5);
+  const metrics = ids.filter((id) => id.startsWith("metrics.") && !id.startsWith("metrics.system/"));
+  const telling = [...metrics].sort((a, b) => rank(a) - rank(b)).slice(0, 3);
+  return [...params, ...telling.reverse()];
+}
+
+/** Whether most runs have it, and not all the same. */
+function tells(id: string, runs: readonly Run[]): boolean {
+  const values = runs.map((run) => rawValue(run, id)).filter((value) => value !== undefined);
+  return values.length * 2 >= runs.length && new Set(values).size > 1;
 }
 
 /** Validation before training, both before what only says how the training went. */
 function rank(id: string): number {
   if (/(^|[./_-])(val|valid|validation|test|eval)/i.test(id)) return 0;
-  return /loss|acc|score|error/i.test(id) ? 1 : 2;
+  return betterWhen(id) ? 1 : 2;
 }

@@ -42,6 +42,10 @@ export function metricRows(runs: readonly Run[], summary: "last" | "min" | "max"
   });
 }
 
+function tagRows(runs: readonly Run[], isMeant: (key: string) => boolean): CompareRow[] {
+  return paramRows(runs, (run) => run.tags).filter(({ key }) => isMeant(key));
+}
+
 function keysOf(runs: readonly Run[], of: (run: Run) => object): string[] {
   return [...new Set(runs.flatMap((run) => Object.keys(of(run))))].sort();
 }
@@ -51,21 +55,25 @@ function row(key: string, values: (string | undefined)[]): CompareRow {
 }
 
 const RUNS_SIDE_BY_SIDE = 50;
+// Tags that say where a run ran: they always differ, and seldom tell why its result does.
+const CONTEXT = "tracker.";
 
 export function CompareView({ state }: { state: RunsState }) {
   const resource = useDrawnRuns(state);
   const [text, setText] = useState("");
   const [summary, setSummary] = useState<"last" | "min" | "max">("last");
   const isOnlyDifferent = query.value.has("diff");
+  const hasContext = query.value.has("context");
   const runs = useMemo(() => (resource.data ?? []).slice(0, RUNS_SIDE_BY_SIDE), [resource.data]);
   const sections = useMemo(
     () =>
       [
         ["Metrics", metricRows(runs, summary)],
         ["Params", paramRows(runs, (run) => run.params)],
-        ["Tags", paramRows(runs, (run) => run.tags).filter(({ key }) => !key.startsWith("mlflow."))],
+        ["Tags", tagRows(runs, (key) => !key.startsWith("mlflow.") && !key.startsWith(CONTEXT))],
+        ["Context", hasContext ? tagRows(runs, (key) => key.startsWith(CONTEXT)) : []],
       ] as const,
-    [runs, summary],
+    [runs, summary, hasContext],
   );
   if (resource.error && !resource.data) return <Failed error={resource.error} retry={resource.reload} />;
   if (!resource.data) return <Loading what="Looking for runs" />;
@@ -89,6 +97,10 @@ export function CompareView({ state }: { state: RunsState }) {
             onChange={() => setQuery({ diff: !isOnlyDifferent })}
           />
           only what differs
+        </label>
+        <label class="toggle">
+          <input type="checkbox" checked={hasContext} onChange={() => setQuery({ context: !hasContext })} />
+          where they ran
         </label>
         <Segmented
           label="Value of metrics"
@@ -141,6 +153,7 @@ export function CompareView({ state }: { state: RunsState }) {
             </tr>
           </tbody>
           {sections.map(([title, rows]) => {
+            if (rows.length === 0) return null;
             const shown = rows.filter(isShown);
             return (
               <tbody key={title}>

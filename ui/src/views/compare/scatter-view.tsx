@@ -2,19 +2,21 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { Run } from "../../api/types";
-import { shortNumber } from "../../charts/chart";
 import { Empty, Failed, Link, Loading } from "../../components/basics";
 import { number, whole } from "../../components/format";
 import { StatusBadge } from "../../components/status";
-import { go, query, queryList, setQuery } from "../../state/location";
+import { go, query, setQuery } from "../../state/location";
 import { isDark } from "../../state/theme";
 import { cellText, labelOf } from "../../table/columns";
 import type { RunsState } from "../runs/state";
-import { axisIds, axisOf, defaultAxes, scaleColor, share, valueAt, type Axis } from "./axes";
+import { axisIds, axisOf, defaultAxes, scaleColor, share, type Axis } from "./axes";
 import { betterWhen } from "./better";
+import { logAxes, type LogAxes } from "./log-axes";
+import { ticksOf } from "./ticks";
 import { MANY_RUNS, useManyRuns } from "./use-many-runs";
 
 const HEIGHT = 460;
+const PADDING = 0.04;
 const EDGE = { left: 70, right: 20, top: 16, bottom: 46 };
 
 export function ScatterView({ state }: { state: RunsState }) {
@@ -22,15 +24,20 @@ export function ScatterView({ state }: { state: RunsState }) {
   const runs = resource.data?.runs ?? [];
   const ids = useMemo(() => axisIds(runs), [runs]);
   const defaults = useMemo(() => defaultAxes(runs), [runs]);
-  const logs = queryList("log");
   const metric = ids.find((id) => id.startsWith("metrics.")) ?? ids[0] ?? "";
   const xId = query.value.get("sx") ?? defaults[0] ?? metric;
   const measured = defaults.filter((id) => id.startsWith("metrics."));
-  const yId = query.value.get("sy") ?? measured.find((id) => betterWhen(id)) ?? measured[0] ?? metric;
-  const colorId = query.value.get("color") ?? defaults.at(-1) ?? yId;
+  const yId = query.value.get("sy") ?? measured.at(-1) ?? metric;
+  const colorId = query.value.get("color") ?? defaults.find((id) => id !== xId) ?? yId;
+  const logs = logAxes([xId, yId, colorId], runs);
   const [x, y, color] = useMemo(
-    () => [xId, yId, colorId].map((id) => axisOf(id, runs, logs.includes(id))) as [Axis, Axis, Axis],
-    [xId, yId, colorId, runs, logs.join()],
+    () =>
+      [
+        axisOf(xId, runs, logs.has(xId), PADDING),
+        axisOf(yId, runs, logs.has(yId), PADDING),
+        axisOf(colorId, runs, logs.has(colorId)),
+      ] as const,
+    [xId, yId, colorId, runs, logs.text],
   );
   const [near, setNear] = useState<Run | null>(null);
   if (resource.error && !resource.data) return <Failed error={resource.error} retry={resource.reload} />;
@@ -73,8 +80,8 @@ export function ScatterView({ state }: { state: RunsState }) {
   );
 }
 
-function AxisChoice({ label, ids, value, name, logs }: { label: string; ids: string[]; value: string; name: string; logs: string[] }) {
-  const isLog = logs.includes(value);
+function AxisChoice({ label, ids, value, name, logs }: { label: string; ids: string[]; value: string; name: string; logs: LogAxes }) {
+  const isLog = logs.has(value);
   return (
     <label class="slider">
       {label}
@@ -90,7 +97,7 @@ function AxisChoice({ label, ids, value, name, logs }: { label: string; ids: str
         class={`chip${isLog ? " on" : ""}`}
         aria-pressed={isLog}
         aria-label={`Log scale for ${label}`}
-        onClick={() => setQuery({ log: (isLog ? logs.filter((one) => one !== value) : [...logs, value]).join(",") })}
+        onClick={() => logs.toggle(value)}
       >
         log
       </button>
@@ -190,13 +197,13 @@ function paintAxes(context: CanvasRenderingContext2D, x: Axis, y: Axis, width: n
     context.lineTo(c, d);
     context.stroke();
   };
-  for (const { part, text } of marks(x)) {
+  for (const { part, text } of ticksOf(x)) {
     const left = EDGE.left + part * (width - EDGE.left - EDGE.right);
     line(left, EDGE.top, left, bottom);
     context.textAlign = "center";
     context.fillText(text, left, bottom + 16, 90);
   }
-  for (const { part, text } of marks(y)) {
+  for (const { part, text } of ticksOf(y)) {
     const top = bottom - part * (bottom - EDGE.top);
     line(EDGE.left, top, width - EDGE.right, top);
     context.textAlign = "right";
@@ -210,15 +217,4 @@ function paintAxes(context: CanvasRenderingContext2D, x: Axis, y: Axis, width: n
   context.rotate(-Math.PI / 2);
   context.fillText(y.id, 0, 0);
   context.restore();
-}
-
-function marks(axis: Axis): { part: number; text: string }[] {
-  if (!axis.isNumeric) {
-    const every = Math.ceil(axis.categories.length / 10);
-    return axis.categories.flatMap((text, i) => (i % every === 0 ? [{ part: i / axis.max, text }] : []));
-  }
-  return [0, 0.2, 0.4, 0.6, 0.8, 1].map((part) => ({
-    part,
-    text: shortNumber(Number(valueAt(axis, part).toPrecision(3))),
-  }));
 }

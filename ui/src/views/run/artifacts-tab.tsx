@@ -1,25 +1,26 @@
-/** The files of a run: a tree on the left, what is in one of them on the right. */
+/** The files of a run or a model: a tree on the left, what is in one of them on the right. */
 import { useState } from "preact/hooks";
 
-import { downloadArtifact, listArtifacts } from "../../api/artifacts";
-import type { ArtifactEntry, Run } from "../../api/types";
+import { downloadArtifact, listArtifacts, type Tree } from "../../api/artifacts";
+import type { ArtifactEntry } from "../../api/types";
 import { Empty, Failed, IconButton, Loading } from "../../components/basics";
-import { bytes, exact, whole } from "../../components/format";
+import { bytes, exact, many, whole } from "../../components/format";
 import { Icon } from "../../components/icons";
 import { query, setQuery } from "../../state/location";
 import { useResource } from "../../state/resource";
 import { attempt } from "../../state/toasts";
 import { Preview } from "./preview";
 
-export function ArtifactsTab({ run }: { run: Run }) {
-  const chosen = query.value.get("file");
-  const root = useResource((signal) => listArtifacts(run.run_id, "", signal), [run.run_id], { isLive: true });
+export function ArtifactsTab({ tree }: { tree: Tree }) {
+  const root = useResource((signal) => listArtifacts(tree, "", signal), [tree.base], { isLive: true });
+  // Something is on screen at once: the first file, until one is chosen.
+  const chosen = query.value.get("file") ?? root.data?.find((one) => !one.is_folder)?.path ?? null;
   const [entry, setEntry] = useState<ArtifactEntry | null>(null);
   // A file named by a link is looked up in its folder.
   const isLinked = chosen !== null && entry?.path !== chosen;
   const linked = useResource(
-    async (signal) => (isLinked ? findEntry(run.run_id, chosen, signal) : null),
-    [run.run_id, isLinked ? chosen : ""],
+    async (signal) => (isLinked ? findEntry(tree, chosen, signal) : null),
+    [tree.base, isLinked ? chosen : ""],
   );
   if (root.error && !root.data) return <Failed error={root.error} retry={root.reload} />;
   if (!root.data) return <Loading what="Looking for files" />;
@@ -43,10 +44,10 @@ export function ArtifactsTab({ run }: { run: Run }) {
           <IconButton
             icon="download"
             label="All files as a zip"
-            onClick={() => void attempt(downloadArtifact(run.run_id, "", true))}
+            onClick={() => void attempt(downloadArtifact(tree, "", true))}
           />
         </div>
-        <Branch runId={run.run_id} entries={root.data} chosen={chosen} onSelect={select} />
+        <Branch tree={tree} entries={root.data} chosen={chosen} onSelect={select} />
       </div>
       <div class="artifact-view">
         {isLinked && linked.isLoading ? (
@@ -61,7 +62,7 @@ export function ArtifactsTab({ run }: { run: Run }) {
               <h2 class="ellipsis" title={shown.path}>
                 {shown.path}
               </h2>
-              <button type="button" onClick={() => void attempt(downloadArtifact(run.run_id, shown.path, false))}>
+              <button type="button" onClick={() => void attempt(downloadArtifact(tree, shown.path, false))}>
                 <Icon name="download" /> Download
               </button>
             </header>
@@ -78,7 +79,7 @@ export function ArtifactsTab({ run }: { run: Run }) {
                 </>
               )}
             </p>
-            <Preview key={shown.path} runId={run.run_id} entry={shown} />
+            <Preview key={shown.path} tree={tree} entry={shown} />
           </>
         ) : (
           <Empty title="Choose a file" />
@@ -88,19 +89,19 @@ export function ArtifactsTab({ run }: { run: Run }) {
   );
 }
 
-async function findEntry(runId: string, path: string, signal: AbortSignal) {
+async function findEntry(tree: Tree, path: string, signal: AbortSignal) {
   const folder = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
-  const below = await listArtifacts(runId, folder, signal);
+  const below = await listArtifacts(tree, folder, signal);
   return below.find((one) => one.path === path && !one.is_folder) ?? null;
 }
 
 function Branch({
-  runId,
+  tree,
   entries,
   chosen,
   onSelect,
 }: {
-  runId: string;
+  tree: Tree;
   entries: readonly ArtifactEntry[];
   chosen: string | null;
   onSelect: (entry: ArtifactEntry) => void;
@@ -113,7 +114,7 @@ function Branch({
       {ordered.map((entry) => (
         <li key={entry.path}>
           {entry.is_folder ? (
-            <Folder runId={runId} entry={entry} chosen={chosen} onSelect={onSelect} />
+            <Folder tree={tree} entry={entry} chosen={chosen} onSelect={onSelect} />
           ) : (
             <button
               type="button"
@@ -133,19 +134,19 @@ function Branch({
 }
 
 function Folder({
-  runId,
+  tree,
   entry,
   chosen,
   onSelect,
 }: {
-  runId: string;
+  tree: Tree;
   entry: ArtifactEntry;
   chosen: string | null;
   onSelect: (entry: ArtifactEntry) => void;
 }) {
   const [isOpen, setOpen] = useState(chosen?.startsWith(`${entry.path}/`) ?? false);
   const below = useResource(
-    async (signal) => (isOpen ? listArtifacts(runId, entry.path, signal) : []),
+    async (signal) => (isOpen ? listArtifacts(tree, entry.path, signal) : []),
     [entry.path, isOpen],
   );
   return (
@@ -156,19 +157,19 @@ function Folder({
           <Icon name="folder" size={14} />
           <span class="ellipsis">{nameOf(entry.path)}</span>
           <span class="faint">
-            {entry.files ? `${whole(entry.files)} files` : ""}
+            {entry.files ? many(entry.files, "file") : ""}
           </span>
         </button>
         <IconButton
           icon="download"
           size={13}
           label={`${entry.path} as a zip`}
-          onClick={() => void attempt(downloadArtifact(runId, entry.path, true))}
+          onClick={() => void attempt(downloadArtifact(tree, entry.path, true))}
         />
       </div>
       {isOpen && below.error && <Failed error={below.error} retry={below.reload} />}
       {isOpen && below.data && (
-        <Branch runId={runId} entries={below.data} chosen={chosen} onSelect={onSelect} />
+        <Branch tree={tree} entries={below.data} chosen={chosen} onSelect={onSelect} />
       )}
     </>
   );

@@ -7,6 +7,7 @@ import { Sparkline } from "../../charts/sparkline";
 import { IconButton, Link } from "../../components/basics";
 import { number, whole } from "../../components/format";
 import { Markdown } from "../../components/markdown";
+import { Long, Pairs } from "../../components/pairs";
 import { colorOf } from "../../state/colors";
 import { withQuery } from "../../state/location";
 import { attempt } from "../../state/toasts";
@@ -78,41 +79,6 @@ function contextOf(run: Run): [string, string, string][] {
     .filter(([key]) => key.startsWith("tracker.") && !CONTEXT.some(([one]) => one === key))
     .map(([key, value]): [string, string, string] => [key.slice("tracker.".length), key, value]);
   return [...known, ...others];
-}
-
-function Pairs({ entries, none }: { entries: [string, string][]; none: string }) {
-  if (entries.length === 0) return <p class="faint">{none}</p>;
-  return (
-    <div class="scroll-box small" tabIndex={0}>
-      <table class="pairs">
-        <tbody>
-          {entries.map(([key, value]) => (
-            <tr key={key}>
-              <th scope="row">{key}</th>
-              <td>
-                <Long text={value} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-const LONG = 240;
-
-function Long({ text }: { text: string }) {
-  const [isWhole, setWhole] = useState(false);
-  if (text.length <= LONG) return <>{text}</>;
-  return (
-    <>
-      {isWhole ? text : `${text.slice(0, LONG)}…`}{" "}
-      <button type="button" class="link" onClick={() => setWhole(!isWhole)}>
-        {isWhole ? "less" : "all"}
-      </button>
-    </>
-  );
 }
 
 function MetricsCard({ run }: { run: Run }) {
@@ -225,7 +191,7 @@ function TagsCard({
       </table>
       {!isDeleted && (
         <form
-          class="row"
+          class="new-pair"
           onSubmit={(event) => {
             event.preventDefault();
             if (!key.trim()) return;

@@ -4,7 +4,7 @@
  */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import { proveBytes, readArtifact } from "../../api/artifacts";
+import { proveBytes, readArtifact, type Tree } from "../../api/artifacts";
 import type { ArtifactEntry } from "../../api/types";
 import { Failed, Loading, Segmented } from "../../components/basics";
 import { bytes, whole } from "../../components/format";
@@ -48,7 +48,7 @@ const IMAGE_TYPES: Record<string, string> = {
   webp: "image/webp", avif: "image/avif", bmp: "image/bmp", ico: "image/x-icon",
 };
 
-export function Preview({ runId, entry }: { runId: string; entry: ArtifactEntry }) {
+export function Preview({ tree, entry }: { tree: Tree; entry: ArtifactEntry }) {
   const kind = kindOf(entry.path, entry.media_type);
   const [isForced, setForced] = useState(false);
   if (entry.uri) {
@@ -79,18 +79,18 @@ export function Preview({ runId, entry }: { runId: string; entry: ArtifactEntry 
       </p>
     );
   }
-  return <Loaded runId={runId} entry={entry} kind={kind === "other" ? "text" : kind} />;
+  return <Loaded tree={tree} entry={entry} kind={kind === "other" ? "text" : kind} />;
 }
 
-function Loaded({ runId, entry, kind }: { runId: string; entry: ArtifactEntry; kind: Kind }) {
+function Loaded({ tree, entry, kind }: { tree: Tree; entry: ArtifactEntry; kind: Kind }) {
   const isText = kind === "text" || kind === "json" || kind === "markdown" || kind === "csv";
   const resource = useResource(
     async (signal) => {
-      const read = await readArtifact(runId, entry.path, isText ? TEXT_BYTES : undefined, signal);
+      const read = await readArtifact(tree, entry.path, isText ? TEXT_BYTES : undefined, signal);
       if (read.isWhole && entry.digest) await proveBytes(read.bytes, entry.digest);
       return read;
     },
-    [`${runId}/${entry.path}/${entry.digest}`],
+    [`${tree.base}/${entry.path}/${entry.digest}`],
   );
   if (resource.error && !resource.data) return <Failed error={resource.error} retry={resource.reload} />;
   if (!resource.data) return <Loading what="Reading the file" />;

@@ -1,8 +1,9 @@
 /** One run: what it was given, what it measured, what it left, and how that came about. */
 import { useEffect, useMemo, useState } from "preact/hooks";
 
+import { ofRun } from "../../api/artifacts";
 import { ApiError } from "../../api/client";
-import { changeRun, getRun } from "../../api/runs";
+import { changeRun, getExperiment, getRun } from "../../api/runs";
 import type { Run } from "../../api/types";
 import { ChartGrid } from "../../charts/chart-grid";
 import { Failed, IconButton, Link, Loading, Time } from "../../components/basics";
@@ -17,6 +18,7 @@ import { runDuration } from "../../table/columns";
 import { ArtifactsTab } from "./artifacts-tab";
 import { EventsTab } from "./events-tab";
 import { InputsTab } from "./inputs-tab";
+import { ModelsTab } from "./models-tab";
 import { NestedTab } from "./nested-tab";
 import { OverviewTab } from "./overview-tab";
 import { WritersTab } from "./writers-tab";
@@ -25,6 +27,7 @@ const TABS = [
   ["overview", "Overview"],
   ["charts", "Charts"],
   ["artifacts", "Artifacts"],
+  ["models", "Models"],
   ["nested", "Nested runs"],
   ["inputs", "Inputs"],
   ["events", "History"],
@@ -74,7 +77,8 @@ export function RunView({ runId }: { runId: string }) {
       <div class="tab-panel" role="tabpanel" aria-labelledby={`tab-${tab}`}>
         {tab === "overview" && <OverviewTab run={run} onChange={resource.set} />}
         {tab === "charts" && <ChartGrid runs={drawn} />}
-        {tab === "artifacts" && <ArtifactsTab run={run} />}
+        {tab === "artifacts" && <ArtifactsTab tree={ofRun(run.run_id)} />}
+        {tab === "models" && <ModelsTab run={run} />}
         {tab === "nested" && <NestedTab run={run} />}
         {tab === "inputs" && <InputsTab run={run} />}
         {tab === "events" && <EventsTab run={run} />}
@@ -88,6 +92,8 @@ function Header({ run, onChange }: { run: Run; onChange: (run: Run) => void }) {
   const [isNaming, setNaming] = useState(false);
   const [name, setName] = useState(run.name);
   const isDeleted = run.lifecycle_stage === "deleted";
+  // Without its name the crumb still leads there.
+  const experiment = useResource((signal) => getExperiment(run.experiment_id, signal), [run.experiment_id]);
   const change = async (body: Parameters<typeof changeRun>[1], done?: string) => {
     const changed = await attempt(changeRun(run.run_id, body), done);
     if (changed) onChange(changed);
@@ -99,7 +105,7 @@ function Header({ run, onChange }: { run: Run; onChange: (run: Run) => void }) {
   return (
     <header class="run-head">
       <nav class="crumbs" aria-label="Where this is">
-        <Link to={`/?exp=${encodeURIComponent(run.experiment_id)}`}>Experiment</Link>
+        <Link to={`/?exp=${encodeURIComponent(run.experiment_id)}`}>{experiment.data?.name ?? "Experiment"}</Link>
         {run.parent_run_id && (
           <>
             {" / "}
