@@ -229,8 +229,7 @@ class ProjectionRunner:
             self.rebuild(name)
         for name, progress in list(self._asked.items()):
             if not progress.is_over and name not in self._building:
-                begun = await self._builds.begin(self._live[name].kind, self._reader)
-                self._building[name] = Building(*begun, self._reader, progress)
+                self._building[name] = await self._begin(self._live[name].kind, progress)
         for name, building in list(self._building.items()):
             await building.round()
             if building.progress.error is not None:
@@ -242,6 +241,14 @@ class ProjectionRunner:
             else:
                 await self._builds.tell(building.progress)
         return bool(self._building)
+
+    async def _begin(self, kind: ProjectionKind, progress: BuildProgress) -> Building:
+        build, projection = await self._builds.begin(kind, self._reader)
+
+        async def reopen() -> Projection:
+            return await self._builds.open(kind, build, self._reader)
+
+        return Building(build, projection, self._reader, progress, reopen=reopen)
 
     async def _switch(self, name: str, building: Building) -> None:
         old = self._live[name]

@@ -15,11 +15,16 @@ from projections import build_store
 from projections.build_progress import BuildProgress
 from projections.kinds import ProjectionKind
 from projections.log import EventLogReader
-from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.connection import ANSWER_S, PostgresConnection, PostgresPlace
 from projections.postgres.errors import DRIVER_ERRORS, store_failed
 from projections.postgres.layout import CHECKPOINTS, definition, tables
 from projections.postgres.sessions import Session
-from projections.postgres.tables import LeadershipLost, PostgresBuild, PostgresTables
+from projections.postgres.tables import (
+    IDLE_IN_TRANSACTION_S,
+    LeadershipLost,
+    PostgresBuild,
+    PostgresTables,
+)
 from projections.projection import Projection
 from projections.runs_store import put_first_rows as put_first_runs_rows
 from projections.series_projection import put_first_rows as put_first_series_rows
@@ -33,7 +38,10 @@ SWEEP_S: Final = 30.0
 
 _FIRST_ROWS: Final = {"runs": put_first_runs_rows, "series": put_first_series_rows}
 _COLUMNS: Final = "b.workspace, b.name, b.number, b.version, b.schema_name"
-_BEGIN: Final = "BEGIN; SET LOCAL statement_timeout = 60000; SET LOCAL lock_timeout = 2000; "
+_BEGIN: Final = (
+    "BEGIN; SET LOCAL statement_timeout = 60000; SET LOCAL lock_timeout = 2000; "
+    f"SET LOCAL idle_in_transaction_session_timeout = {round(IDLE_IN_TRANSACTION_S * 1000)}"
+)
 _CURRENT: Final = f"""
 SELECT {_COLUMNS} FROM tracker.projection p
 JOIN tracker.projection_build b USING (workspace, name, number)
@@ -54,8 +62,10 @@ RETURNING last_number
 """
 _STORE_NUMBER: Final = "SELECT number FROM tracker.store WHERE workspace = $1"
 _INSERT: Final = "INSERT INTO tracker.projection_build VALUES ($1, $2, $3, $4, 0, $5, NULL)"
+# Nobody takes the lease over while a change of the builds is under way. One that is paused in
+# the middle of it is ended by PostgreSQL soon, and a new leader finds it done or not begun.
 _FENCE: Final = """
-SELECT FROM tracker.projection_lease WHERE workspace = $1 AND token = $2 FOR KEY SHARE
+SELECT FROM tracker.projection_lease WHERE workspace = $1 AND token = $2 FOR NO KEY UPDATE
 """
 _SWITCH: Final = """
 WITH before AS (
@@ -74,7 +84,12 @@ WHERE b.workspace = $1 AND b.number IS DISTINCT FROM p.number
       ELSE b.retired_at < now() - $2::float8 * interval '1 s' END
 """
 _REMOVE: Final = """
-DELETE FROM tracker.projection_build WHERE workspace = $1 AND name = $2 AND number = $3
+DELETE FROM tracker.projection_build b WHERE workspace = $1 AND name = $2 AND number = $3
+AND NOT EXISTS (
+    SELECT FROM tracker.projection p
+    WHERE p.workspace = b.workspace AND p.name = b.name AND p.number = b.number
+)
+RETURNING number
 """
 _ASK: Final = """
 INSERT INTO tracker.projection_rebuild AS r VALUES ($1, $2, 0, 0, false, NULL)
@@ -88,6 +103,7 @@ WHERE workspace = $1 AND NOT is_done AND error IS NULL
 _TELL: Final = """
 UPDATE tracker.projection_rebuild SET position = $3, head = $4, is_done = $5, error = $6
 WHERE workspace = $1 AND name = $2
+  AND EXISTS (SELECT FROM tracker.projection_lease l WHERE l.workspace = $1 AND l.token = $7)
 """
 _PROGRESS: Final = """
 SELECT name, position, head, is_done, error FROM tracker.projection_rebuild
@@ -138,16 +154,9 @@ class PostgresBuilds:
 
     async def switch(self, build: build_store.Build) -> None:
         own = _own(build)
-
-        def switched(connection: PostgresConnection) -> None:
-            # A schema that was filled just now has no statistics yet, and plans need them.
-            connection.script(f"SET LOCAL search_path = {own.schema}")
-            for table in tables(own.name).values():
-                if table.name != CHECKPOINTS:
-                    connection.script(f"ANALYZE {table.name}")
-            connection.direct(_SWITCH, own.workspace, own.name, own.number)
-
-        await self._change(switched)
+        await self._analyse(own)
+        key = (own.workspace, own.name, own.number)
+        await self._change(lambda connection: connection.direct(_SWITCH, *key))
 
     async def remove(self, build: build_store.Build) -> None:
         await self._change(lambda connection: _drop(connection, _own(build)))
@@ -168,8 +177,8 @@ class PostgresBuilds:
         return [name for (name,) in await self._ask(_ASKED, self._workspace)]
 
     async def tell(self, progress: BuildProgress) -> None:
-        p = progress
-        await self._ask(_TELL, self._workspace, p.name, p.position, p.head, p.is_done, p.error)
+        p, said = progress, (progress.position, progress.head, progress.is_done, progress.error)
+        await self._ask(_TELL, self._workspace, p.name, *said, self._token())
 
     async def ask_for(self, name: str) -> None:
         """Have whoever leads build this projection anew, unless that is under way."""
@@ -207,6 +216,15 @@ class PostgresBuilds:
         _FIRST_ROWS[kind.name](connection)
         return build
 
+    async def _analyse(self, build: PostgresBuild) -> None:
+        """A schema that was filled just now has no statistics yet, and plans need them."""
+        filled = ", ".join(name for name in tables(build.name) if name != CHECKPOINTS)
+        begin = f"{_BEGIN}; SET LOCAL search_path = {build.schema}"
+        try:
+            await self._session.in_transaction(begin, lambda c: c.script(f"ANALYZE {filled}"))
+        except DRIVER_ERRORS as error:
+            raise store_failed(error, f"{build.label} cannot be analysed") from error
+
     async def _change(self, work: Callable[[PostgresConnection], T]) -> T:
         """In one transaction, and only while this server leads."""
 
@@ -222,14 +240,17 @@ class PostgresBuilds:
 
     async def _ask(self, sql: str, *arguments: Any) -> list[Any]:
         try:
-            return await self._session.run(lambda connection: connection.direct(sql, *arguments))
+            return await self._session.run(
+                lambda connection: connection.direct(sql, *arguments, within_s=ANSWER_S)
+            )
         except DRIVER_ERRORS as error:
             raise store_failed(error, "the builds of the projections cannot be read") from error
 
 
 def _drop(connection: PostgresConnection, build: PostgresBuild) -> None:
-    connection.direct(_REMOVE, build.workspace, build.name, build.number)
-    connection.script(f"DROP SCHEMA IF EXISTS {build.schema} CASCADE")
+    """Never what serves, even if whoever asks for it does not know that it does."""
+    if connection.direct(_REMOVE, build.workspace, build.name, build.number):
+        connection.script(f"DROP SCHEMA IF EXISTS {build.schema} CASCADE")
 
 
 def _own(build: build_store.Build) -> PostgresBuild:

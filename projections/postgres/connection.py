@@ -8,6 +8,7 @@ at a time; no other loop and no other thread is involved.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,8 +23,14 @@ from projections.postgres.translation import bulk, translated
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S: Final = 5.0
-# Beyond what PostgreSQL itself keeps to: the network may be what is silent.
-_SILENCE_S: Final = 5.0
+# What needs no lock and no search is answered at once, unless PostgreSQL or the network hangs.
+ANSWER_S: Final = 5.0
+# Beyond what any statement of ours is allowed: the network may be what is silent.
+_SILENCE_S: Final = 65.0
+# After so long the server may have been restarted meanwhile.
+_IDLE_S: Final = 0.5
+# Of the loop, until data, the end of the stream and the loss of the connection are heard.
+_TURNS_TO_HEAR: Final = 5
 _BULK_ROWS: Final = 5_000
 _STREAM_ROWS: Final = 5_000
 _STATEMENTS_KEPT: Final = 200
@@ -36,7 +43,6 @@ class PostgresPlace:
 
     uri: str = field(repr=False)
     is_pooled: bool = False
-    statement_timeout_s: float = 15.0
 
 
 class Found:
@@ -72,6 +78,7 @@ class PostgresConnection:
         self._is_pooled = place.is_pooled
         self.tables = tables or {}
         self._ahead: dict[str, dict[tuple[Any, ...], list[Any]]] = {}
+        self._used_at = time.monotonic()
         try:
             self._connection = self._loop.run_until_complete(_connect(place))
         except BaseException:
@@ -132,16 +139,20 @@ class PostgresConnection:
     def forget_ahead(self) -> None:
         self._ahead.clear()
 
-    def script(self, sql: str) -> None:
+    def script(self, sql: str, *, within_s: float | None = None) -> None:
         """Statements without parameters, in one round trip."""
-        self._run(self._connection.execute(sql))
+        self._run(self._connection.execute(sql, timeout=within_s))
 
-    def direct(self, sql: str, *arguments: Any) -> list[Any]:
+    def begin(self, sql: str) -> None:
+        """A script that begins a transaction, which a server that is there does at once."""
+        self.script(sql, within_s=ANSWER_S)
+
+    def direct(self, sql: str, *arguments: Any, within_s: float | None = None) -> list[Any]:
         """A statement in PostgreSQL's own words, in the transaction that is open or its own."""
         if not self._is_pooled or self.in_transaction:
-            return self._run(self._connection.fetch(sql, *arguments))
+            return self._run(self._connection.fetch(sql, *arguments, timeout=within_s))
         # Through a pooler, what is prepared is there in the same transaction only.
-        return self._run(self._in_transaction(sql, arguments))
+        return self._run(self._in_transaction(sql, arguments, within_s))
 
     def stream(self, sql: str) -> Iterator[Any]:
         """The rows of a SELECT, some thousands at a time, inside a transaction."""
@@ -153,27 +164,45 @@ class PostgresConnection:
     def is_closed(self) -> bool:
         return self._connection.is_closed()
 
+    def is_lost(self) -> bool:
+        """Whether it was closed from the other end, as far as that was heard in idle times."""
+        if not self.is_closed and time.monotonic() - self._used_at > _IDLE_S:
+            self._run(self._hear())
+        return self.is_closed
+
     @property
     def in_transaction(self) -> bool:
         """Of a transaction that was begun by `script`."""
         return self._connection.is_in_transaction()
 
     def close(self) -> None:
+        if self._loop.is_closed():
+            return
         if not self._connection.is_closed():
             self._connection.terminate()
         # The transport is closed in the loop's next turn.
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
-    async def _in_transaction(self, sql: str, arguments: Sequence[Any]) -> list[Any]:
-        async with self._connection.transaction():
+    async def _in_transaction(
+        self, sql: str, arguments: Sequence[Any], within_s: float | None
+    ) -> list[Any]:
+        async with asyncio.timeout(within_s), self._connection.transaction():
             return await self._connection.fetch(sql, *arguments)
 
     async def _cursor(self, sql: str) -> Any:
         return await self._connection.cursor(sql)
 
+    async def _hear(self) -> None:
+        """The loop runs during statements only: let it see what came since the last one."""
+        for _ in range(_TURNS_TO_HEAR):
+            await asyncio.sleep(0)
+
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run_until_complete(work)
+        try:
+            return self._loop.run_until_complete(work)
+        finally:
+            self._used_at = time.monotonic()
 
 
 async def _connect(place: PostgresPlace) -> asyncpg.Connection[asyncpg.Record]:
@@ -181,7 +210,7 @@ async def _connect(place: PostgresPlace) -> asyncpg.Connection[asyncpg.Record]:
         place.uri,
         statement_cache_size=0 if place.is_pooled else _STATEMENTS_KEPT,
         timeout=CONNECT_TIMEOUT_S,
-        command_timeout=place.statement_timeout_s + _SILENCE_S,
+        command_timeout=_SILENCE_S,
         server_settings={"application_name": "tracker"},
     )
     try:

@@ -18,6 +18,7 @@ import os
 import socket
 from typing import Any, Final
 
+from projections.postgres.connection import ANSWER_S
 from projections.postgres.errors import DRIVER_ERRORS, reason_of, store_failed
 from projections.postgres.sessions import Session
 
@@ -97,7 +98,9 @@ class PostgresLeadership:
         await self._session.aclose()
 
     async def _ask(self, sql: str, *arguments: Any) -> list[Any]:
-        return await self._session.run(lambda c: c.direct(sql, self._workspace, *arguments))
+        return await self._session.run(
+            lambda c: c.direct(sql, self._workspace, *arguments, within_s=ANSWER_S)
+        )
 
     async def _renew(self) -> None:
         while self._token is not None:

@@ -25,6 +25,7 @@ from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.dialect import POSTGRES
 from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
 from projections.postgres.sessions import Session, roll_back
+from projections.projection import ProjectionStoreFailed
 from projections.readers import QUERY_TIMEOUT_S
 from projections.search.dialect import Dialect
 from projections.search.errors import InvalidQuery
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 # For all queries of a server: more would only take turns on its cores.
 READERS: Final = 4
+# Whoever waits longer for one of them is told to try again.
+WAIT_S: Final = 10.0
 
 _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
@@ -59,7 +62,14 @@ class ReaderPool:
             self._free.put_nowait(session)
 
     async def run(self, begin: str, query: Callable[[PostgresConnection], T]) -> T:
-        session = await self._free.get()
+        try:
+            async with asyncio.timeout(WAIT_S):
+                session = await self._free.get()
+        except TimeoutError as error:
+            raise ProjectionStoreFailed(
+                f"all {len(self._all)} connections for reading have been busy for {WAIT_S:.0f} "
+                "seconds; try again"
+            ) from error
         try:
             return await session.run(lambda connection: _read(connection, begin, query))
         except asyncpg.QueryCanceledError as error:
@@ -113,7 +123,7 @@ def _read(
 ) -> T:
     connection.forget_ahead()
     try:
-        connection.script(begin)
+        connection.begin(begin)
         return query(connection)
     finally:
         roll_back(connection)

@@ -42,7 +42,7 @@ class Session:
         self._thread.shutdown(wait=False)
 
     def _do(self, work: Callable[[PostgresConnection], T]) -> T:
-        if self._connection is not None and self._connection.is_closed:
+        if self._connection is not None and self._connection.is_lost():
             self._close()
         if self._connection is None:
             self._connection = PostgresConnection(self._place, self._tables)
@@ -67,7 +67,7 @@ def transaction(
     connection: PostgresConnection, begin: str, work: Callable[[PostgresConnection], T]
 ) -> T:
     try:
-        connection.script(begin)
+        connection.begin(begin)
         result = work(connection)
         connection.script("COMMIT")
     except BaseException:

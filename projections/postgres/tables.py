@@ -3,8 +3,8 @@
 Reads happen before the transaction that writes: it is open for no longer than the rows take,
 so that a server that is paused in the middle of it holds its locks for a moment only. The
 checkpoint moves by compare-and-set, under the condition that this server still leads: the
-row of the lease must carry its token (see `leadership`). Commits do not wait for the disk: what
-a crash of PostgreSQL takes back goes back together with the checkpoint, and is folded again.
+row of the lease must carry its token (see `leadership`). Commits wait for the disk like those
+of the log: a crash of PostgreSQL that took a checkpoint back would show readers a past state.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ IDLE_IN_TRANSACTION_S: Final = 2.5
 _LIMITS: Final = (
     f"SET LOCAL statement_timeout = {round(STATEMENT_TIMEOUT_S * 1000)}; "
     "SET LOCAL lock_timeout = 5000; SET LOCAL jit = off; "
+)
+# Whatever is stricter than `on` stays.
+_DURABLY: Final = (
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') = 'off'"
 )
 _MOVE: Final = """
 WITH leader AS (
@@ -78,8 +83,8 @@ class PostgresTables:
         self._look = f"BEGIN READ ONLY; {_LIMITS}{path}"
         idle_ms = round(IDLE_IN_TRANSACTION_S * 1000)
         self._write = (
-            f"BEGIN; {_LIMITS}{path}SET LOCAL synchronous_commit = off; "
-            f"SET LOCAL idle_in_transaction_session_timeout = {idle_ms}; "
+            f"BEGIN; {_LIMITS}{path}"
+            f"SET LOCAL idle_in_transaction_session_timeout = {idle_ms}; {_DURABLY}"
         )
 
     async def look(self, work: Callable[[Connection], T]) -> T:
@@ -130,7 +135,7 @@ class PostgresTables:
 
     def _begin(self, connection: PostgresConnection, to: int) -> None:
         build, token = self._build, self._token()
-        connection.script(self._write)
+        connection.begin(self._write)
         moved = connection.direct(
             _MOVE, build.workspace, token, build.name, build.number, self.position, to
         )
