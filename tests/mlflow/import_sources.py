@@ -45,12 +45,16 @@ def fill(uri: str, folder: str) -> None:
     tags = {"team": "a b", "mlflow.note": "é"}
     first = client.create_experiment("vision", location, tags=tags)
     gone = client.create_experiment("gone", location)
+    parent = ""
     for number in range(5):
         experiment = first if number < 4 else gone
         start = START + number
-        run = client.create_run(experiment, start, {"t": str(number)}, f"r{number}")
+        tags = {"t": str(number)} | ({"mlflow.parentRunId": parent} if number == 1 else {})
+        run = client.create_run(experiment, start, tags, f"r{number}")
+        parent = run.info.run_id
         fill_run(client, store, run.info.run_id, number)
     client.delete_experiment(gone)
+    client.create_registered_model("of no interest here")
 
 
 def fill_run(client: MlflowClient, store, run_id: str, number: int) -> None:
@@ -81,8 +85,16 @@ def fill_run(client: MlflowClient, store, run_id: str, number: int) -> None:
     store.log_outputs(run_id, [LoggedModelOutput(model.model_id, 7)])
     if number:
         store.log_inputs(run_id, None, [LoggedModelInput(model.model_id)])
-    auc = Metric("auc", 0.9, START + 500, 3, model.model_id, "train", f"d{number}")
-    store.log_batch(run_id, [auc], [], [])
+    values = {"auc": 0.9, "odd": math.nan, "far": -math.inf}
+    store.log_batch(
+        run_id,
+        [
+            Metric(key, value, START + 500, 3, model.model_id, "train", f"d{number}")
+            for key, value in values.items()
+        ],
+        [],
+        [],
+    )
     if number == 1:
         store.finalize_logged_model(model.model_id, mlflow.entities.LoggedModelStatus.READY)
         store.set_logged_model_tags(model.model_id, [LoggedModelTag("stage", "x")])
@@ -141,7 +153,7 @@ def model_said(model) -> list:
     return [
         model.experiment_id, model.name, model.source_run_id, str(model.status), model.params,
         model.tags, model.creation_timestamp,
-        sorted([m.key, m.value, m.step, m.dataset_name] for m in model.metrics or []),
+        sorted([m.key, repr(m.value), m.step, m.dataset_name] for m in model.metrics or []),
     ]  # fmt: skip
 
 

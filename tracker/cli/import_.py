@@ -77,7 +77,8 @@ def mlflow(src: str, as_json: bool, **given: Any) -> None:  # fmt: skip
 
     Experiments, runs, params, all points of all metrics, tags, datasets, logged models,
     what is deleted, and files: with their ids and times. Repeating an import changes
-    nothing; one that was stopped goes on.
+    nothing; one that was stopped goes on. Files are read where SRC says that they lie; a
+    relative path begins at SRC's folder.
 
     Exit code 1 if something was skipped.
     """
@@ -152,7 +153,6 @@ def _places(src: str, given: dict[str, Any], session: ClientSession) -> FilePlac
                 f"{root} is no folder of this machine",
                 hint="Name a folder, or an MLflow server as http://host:5000.",
             )
-        base = root
     return FilePlaces(
         base=base,
         root=MlflowServer(session, root) if isinstance(root, str) else root,

@@ -45,7 +45,7 @@ class RunReader:
             datasets=await self._datasets(run_id),
             model_inputs=inputs,
             model_outputs=outputs,
-            points=await self._points(run_id),
+            points=await self.points(run_id),
         )
 
     async def _texts(self, table: str, run_id: str) -> dict[str, str]:
@@ -53,7 +53,7 @@ class RunReader:
         query = f"SELECT key, value FROM {table} WHERE run_uuid = ? {order}"
         return {key: value or "" for key, value in await self._tables.rows(query, run_id)}
 
-    async def _points(self, run_id: str) -> RunPoints:
+    async def points(self, run_id: str) -> RunPoints:
         counts = {
             key: int(count)
             for key, count in await self._tables.rows(
