@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tracker.events.errors import InvalidEvent
-from tracker.spool import staging
+from tracker.spool import copying
 from tracker.spool.staging import Staging, staged_files, staged_size
 
 
@@ -33,27 +33,28 @@ def test_a_file_is_kept_under_the_digest_of_its_bytes(folder: Path, size: int) -
     assert not staged.was_changing
 
 
-@pytest.mark.parametrize("is_touched", [False, True])
-def test_a_file_left_alone_is_copied_by_the_kernel_unless_it_is_touched_meanwhile(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, is_touched: bool
+@pytest.mark.parametrize("way", ["without another thread", "shared blocks"])
+def test_what_is_kept_does_not_depend_on_how_it_is_copied(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     source = folder.parent / "source"
     source.write_bytes(os.urandom(3 * 1024 * 1024 + 17))
-    os.utime(source, (1, 1))
-    copy_range, calls = staging._copy_range, []
 
-    def copy(from_fd: int, to_fd: int, limit: int) -> bool:
-        calls.append(limit)
-        if is_touched and len(calls) == 1:
-            source.write_bytes(os.urandom(limit))
-        return copy_range(from_fd, to_fd, limit)
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread at interpreter shutdown")
 
-    monkeypatch.setattr(staging, "_copy_range", copy)
+    def share(from_fd: int, to_fd: int) -> bool:
+        os.copy_file_range(from_fd, to_fd, 3 * 1024 * 1024 + 17, 0, 0)
+        return True
+
+    if way == "shared blocks":
+        monkeypatch.setattr(copying, "_reflink", share)
+    else:
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
     staged = Staging(folder).take_file(source)
-    kept = staged.path.read_bytes()
-    assert calls == [len(kept)]
-    assert hashlib.sha256(kept).hexdigest() == staged.digest
-    assert kept == source.read_bytes()
+
+    assert staged.path.read_bytes() == source.read_bytes()
+    assert hashlib.sha256(source.read_bytes()).hexdigest() == staged.digest
 
 
 def test_each_record_has_a_file_of_its_own_and_equal_bytes_lie_once(folder: Path) -> None:
@@ -110,13 +111,41 @@ def test_what_is_no_regular_file_is_refused_without_waiting(folder: Path) -> Non
     assert staged_files(folder) == {}
 
 
+@pytest.mark.parametrize("size", [4, 3_000_000])
 def test_a_disk_that_is_full_leaves_nothing_behind(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
+    source = folder.parent / "source"
+    source.write_bytes(b"x" * size)
+
     def write(fd: int, data: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", write)
     with pytest.raises(OSError, match="No space"):
         Staging(folder).take_bytes(b"data")
+    with pytest.raises(OSError, match="No space"):
+        Staging(folder).take_file(source)
     assert list((folder / "blobs").iterdir()) == []
+
+
+def test_a_copy_that_is_interrupted_leaves_nothing_behind_and_closes_its_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder.parent / "source"
+    source.write_bytes(os.urandom(20 * 1024 * 1024))
+    before = len(list(Path("/dev/fd").iterdir()))
+
+    class Interrupting:
+        def update(self, data: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(hashlib, "sha256", Interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        Staging(folder).take_file(source)
+
+    for thread in threading.enumerate():
+        if thread.name == "tracker-staging":
+            thread.join(10)
+    assert list((folder / "blobs").iterdir()) == []
+    assert len(list(Path("/dev/fd").iterdir())) == before

@@ -2,11 +2,9 @@
 
     <writer folder>/blobs/<sha256>.<n>      one file for each record that names the digest
 
-A source is copied and hashed at once: where the file system can share blocks (reflink) the
-copy is free; a file that has been left alone is copied by the kernel while it is hashed, and
-both are done again if it was touched after all; else each piece is hashed while it is written.
-What is staged is what was hashed, whatever happens to the source meanwhile. A file appears under
-its name whole, by a rename. A second record of the same bytes costs a link.
+A source is copied and hashed at once (tracker.spool.copying): what is staged is what was hashed,
+whatever happens to the source meanwhile. A file appears under its name whole, by a rename. A
+second record of the same bytes costs a link.
 """
 
 from __future__ import annotations
@@ -16,26 +14,18 @@ import errno
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tracker.events.errors import InvalidEvent
 from tracker.events.limits import ARTIFACT_BYTES_MAX
+from tracker.spool.copying import copy_and_hash, write_all
 
 BLOBS_NAME: Final = "blobs"
-_CHUNK_BYTES: Final = 1024 * 1024
-# Smaller files are not worth a second thread.
-_ONE_THREAD_BYTES: Final = 512 * 1024
-# linux/fs.h: #define FICLONE _IOW(0x94, 9, int)
-_FICLONE: Final = 0x40049409
 # A file that somebody writes to is read again; one that never stands still is taken as read.
 _TRIES: Final = 3
-# File times advance in steps of milliseconds, of two seconds on the coarsest file systems.
-_LEFT_ALONE_NS: Final = 4_000_000_000
-_has_copy_file_range: Final = hasattr(os, "copy_file_range")
+_BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows would change line ends
 
 
 class StagedFile(NamedTuple):
@@ -70,13 +60,13 @@ class Staging:
         if linked is not None:
             return linked
         with self._temporary() as (path, fd):
-            _write_all(fd, data)
+            write_all(fd, data)
             return self._named(path, digest, len(data))
 
     def _take(self, source: Path) -> tuple[StagedFile, bool]:
         # O_NONBLOCK: opening a FIFO must not wait for somebody to write into it.
         try:
-            fd = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            fd = os.open(source, os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
             if error.errno == errno.ENXIO:  # how a socket is refused
                 raise InvalidEvent(f"{source} is no regular file, but a socket") from None
@@ -85,7 +75,7 @@ class Staging:
             before = os.fstat(fd)
             _check_source(source, before)
             with self._temporary() as (path, to_fd):
-                digest, size = _copy_and_hash(fd, to_fd, before.st_size)
+                digest, size = copy_and_hash(fd, to_fd, before.st_size)
                 after = os.fstat(fd)
                 was_changing = (before.st_size, before.st_mtime_ns) != (size, after.st_mtime_ns)
                 return self._named(path, digest, size), was_changing
@@ -96,7 +86,7 @@ class Staging:
     def _temporary(self) -> Iterator[tuple[Path, int]]:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._folder / f".staging-{os.getpid()}-{next(self._numbers)}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
         try:
             yield path, fd
         except BaseException:
@@ -171,111 +161,3 @@ def _check_source(source: Path, status: os.stat_result) -> None:
             f"{source} has {status.st_size} bytes; at most {ARTIFACT_BYTES_MAX} are allowed "
             "(artifact_bytes_max); split it, or log a reference to where it lies"
         )
-
-
-def _copy_and_hash(from_fd: int, to_fd: int, size: int) -> tuple[str, int]:
-    """(SHA-256 in hex, bytes) of what is in `to_fd` afterwards.
-
-    Not more than `size` bytes are read: of a log that never stops growing, what there was.
-    """
-    if size > _ONE_THREAD_BYTES and _reflink(from_fd, to_fd):
-        return _hash(to_fd, size)
-    if size <= _ONE_THREAD_BYTES:
-        return _copy_in_turn(from_fd, to_fd, size)
-    if _has_copy_file_range and time.time_ns() - os.fstat(from_fd).st_mtime_ns > _LEFT_ALONE_NS:
-        copied = _copy_by_kernel(from_fd, to_fd, size)
-        if copied is not None:
-            return copied
-    return _copy_side_by_side(from_fd, to_fd, size)
-
-
-def _reflink(from_fd: int, to_fd: int) -> bool:
-    """Share the blocks of the source with the copy, if this file system can."""
-    try:
-        import fcntl
-
-        fcntl.ioctl(to_fd, _FICLONE, from_fd)
-    except (ImportError, OSError):
-        return False
-    return True
-
-
-def _hash(fd: int, limit: int) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(_CHUNK_BYTES))
-    while n := os.preadv(fd, [buffer[: limit - size]], size):
-        digest.update(buffer[:n])
-        size += n
-    return digest.hexdigest(), size
-
-
-def _copy_in_turn(from_fd: int, to_fd: int, limit: int) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    while data := os.read(from_fd, min(_CHUNK_BYTES, limit - size)):
-        digest.update(data)
-        _write_all(to_fd, data)
-        size += len(data)
-    return digest.hexdigest(), size
-
-
-def _copy_by_kernel(from_fd: int, to_fd: int, limit: int) -> tuple[str, int] | None:
-    """None when the kernel cannot copy here, or the file was touched meanwhile.
-
-    Whoever writes to a file that was last written seconds ago gives it another time.
-    """
-    before = os.fstat(from_fd)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracker-staging") as thread:
-        copying = thread.submit(_copy_range, from_fd, to_fd, limit)
-        digest, size = _hash(from_fd, limit)
-        is_whole = copying.result() and size == limit
-    after = os.fstat(from_fd)
-    if is_whole and (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
-        return digest, size
-    os.lseek(from_fd, 0, os.SEEK_SET)
-    os.lseek(to_fd, 0, os.SEEK_SET)
-    os.ftruncate(to_fd, 0)
-    return None
-
-
-def _copy_range(from_fd: int, to_fd: int, limit: int) -> bool:
-    at = 0
-    try:
-        while at < limit:
-            n = os.copy_file_range(from_fd, to_fd, limit - at, at, at)
-            if n == 0:
-                return False
-            at += n
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise
-        return False  # another file system, or one that cannot
-    return True
-
-
-def _copy_side_by_side(from_fd: int, to_fd: int, limit: int) -> tuple[str, int]:
-    """Hash in another thread what this one writes; both let go of the interpreter's lock."""
-    digest, size = hashlib.sha256(), 0
-    hashing: Future[None] | None = None
-    buffers = (bytearray(_CHUNK_BYTES), bytearray(_CHUNK_BYTES))
-    turn = 0
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracker-staging") as thread:
-        while n := os.readv(from_fd, [memoryview(buffers[turn])[: limit - size]]):
-            view = memoryview(buffers[turn])[:n]
-            if hashing is not None:
-                hashing.result()
-            hashing = thread.submit(digest.update, view)
-            _write_all(to_fd, view)
-            size += n
-            turn = 1 - turn
-        if hashing is not None:
-            hashing.result()
-    return digest.hexdigest(), size
-
-
-def _write_all(fd: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.write(fd, view)
-        if written == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[written:]
