@@ -37,6 +37,22 @@ class StoredBatch:
     def last_position(self) -> int:
         return self.first_position + self.n - 1
 
+    def link_after(self, previous: bytes) -> bytes:
+        """What its chain_sha256 has to be when the row before has `previous`."""
+        return chain_link(
+            previous,
+            first_position=self.first_position,
+            n=self.n,
+            run_id=self.run_id,
+            writer_id=self.writer_id,
+            epoch=self.epoch,
+            first_seq=self.first_seq,
+            records_crc=self.records_crc,
+            received_at_us=self.received_at_us,
+            schema=self.schema,
+            payload_sha256=self.payload_sha256,
+        )
+
 
 class LogDamaged(TrackerError):
     """A part of the log cannot be read: what was kept elsewhere is gone or changed.

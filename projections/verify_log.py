@@ -28,7 +28,6 @@ from projections.log import (
     LogDamaged,
     LogHead,
     StoredBatch,
-    chain_link,
 )
 from projections.rounds import ROUND_BATCHES_MAX, ROUND_BYTES_MAX
 from tracker.events.errors import TrackerError
@@ -166,19 +165,7 @@ class _LogCheck:
         self._next_position = max(expected, batch.last_position + 1)
 
     def _check_chain(self, batch: StoredBatch) -> None:
-        link = chain_link(
-            self._chain,
-            first_position=batch.first_position,
-            n=batch.n,
-            run_id=batch.run_id,
-            writer_id=batch.writer_id,
-            epoch=batch.epoch,
-            first_seq=batch.first_seq,
-            records_crc=batch.records_crc,
-            received_at_us=batch.received_at_us,
-            schema=batch.schema,
-            payload_sha256=batch.payload_sha256,
-        )
+        link = batch.link_after(self._chain)
         if link != batch.chain_sha256 and not self._is_torn:
             self._report.add(
                 Fault.CHAIN_BROKEN,

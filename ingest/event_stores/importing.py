@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from ingest.errors import ImportRefused
 from ingest.event_stores.base import WriterState
-from projections.log import LogHead, StoredBatch, chain_link
+from projections.log import LogHead, StoredBatch
 from tracker.events.limits import INT64_MAX
 from tracker.events.wire import WIRE_VERSION
 
@@ -82,19 +82,7 @@ def check_follows(batch: StoredBatch, head: LogHead) -> None:
             "an import goes on exactly where the log ends",
             next_position=head.next_position,
         )
-    link = chain_link(
-        head.chain_sha256,
-        first_position=batch.first_position,
-        n=batch.n,
-        run_id=batch.run_id,
-        writer_id=batch.writer_id,
-        epoch=batch.epoch,
-        first_seq=batch.first_seq,
-        records_crc=batch.records_crc,
-        received_at_us=batch.received_at_us,
-        schema=batch.schema,
-        payload_sha256=batch.payload_sha256,
-    )
+    link = batch.link_after(head.chain_sha256)
     if link != batch.chain_sha256:
         raise _refused(
             batch,

@@ -17,9 +17,8 @@ import aiohttp
 import pytest
 
 from ingest.event_stores.sqlite import SqliteEventStore
-from projections.columns import decode_payload
-from projections.log import GENESIS_CHAIN, chain_link
 from tests.support.http_server import BATCH, batch_body
+from tests.support.log_checks import check_log, head_after
 from tests.support.processes import ServerProcess
 
 WRITERS = 6
@@ -71,31 +70,8 @@ async def assert_store_is_whole(path: Path, writers: list[Writer]) -> int:
         states = {writer.index: await store.writer(f"w{writer.index}") for writer in writers}
     finally:
         await store.aclose()
-    position, chain = 1, GENESIS_CHAIN
-    next_seqs: dict[str, int] = {}
-    for row in rows:
-        assert row.first_position == position, "positions are dense"
-        assert row.first_seq == next_seqs.get(row.writer_id, 1), "each sequence once, in order"
-        (frame,) = decode_payload(row.payload, n=row.n).metrics
-        expected = range(row.first_seq, row.first_seq + row.n)
-        assert frame.steps.tolist() == list(expected), "every record is the one that was sent"
-        chain = chain_link(
-            chain,
-            first_position=row.first_position,
-            n=row.n,
-            run_id=row.run_id,
-            writer_id=row.writer_id,
-            epoch=row.epoch,
-            first_seq=row.first_seq,
-            records_crc=row.records_crc,
-            received_at_us=row.received_at_us,
-            schema=row.schema,
-            payload_sha256=row.payload_sha256,
-        )
-        assert row.chain_sha256 == chain
-        position += row.n
-        next_seqs[row.writer_id] = row.first_seq + row.n
-    assert (head.next_position, head.chain_sha256) == (position, chain)
+    next_seqs = check_log(rows)
+    assert head == head_after(rows)
     for writer in writers:
         stored = next_seqs.get(f"w{writer.index}", 1)
         assert stored >= writer.acked_next_seq, "what was acknowledged is there"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from array import array
 from collections.abc import AsyncIterator
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 
@@ -25,7 +23,8 @@ from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
 from ingest.event_stores.sqlite import SqliteEventStore
 from projections.columns import decode_payload
-from projections.log import GENESIS_CHAIN, StoredBatch, chain_link
+from projections.log import StoredBatch
+from tests.support.log_checks import check_log, numbered_batch, whole_log
 from tracker.events import wire
 from tracker.events.types import Event
 
@@ -46,110 +45,59 @@ async def event_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
     await store.aclose()
 
 
-def batch(
-    first_seq: int,
-    n: int,
-    *,
-    writer_id: str = "w1",
-    run_id: str = "run-1",
-    epoch: int = 1,
-    value: float = 0.5,
-) -> BatchToAppend:
-    """n records of one metric; step equals the sequence number, so contents can be told."""
-    frame = wire.metrics_frame(
-        offsets=range(n),
-        keys=["loss"],
-        steps=array("q", range(first_seq, first_seq + n)),
-        times=array("q", [1_700_000_000_000_000 + first_seq + i for i in range(n)]),
-        values=[array("d", [value]) * n],
-    )
-    crc = crc32(f"{writer_id} {first_seq} {n} {value}".encode())
-    header = wire.BatchHeader(run_id, writer_id, epoch, first_seq, n, crc)
-    return BatchToAppend(header, wire.encode_payload([frame]))
-
-
-async def rows_of(store: EventStore, *, after: int = 0) -> list[StoredBatch]:
-    return list(await store.read(after=after, batches_max=EVERYTHING, bytes_max=EVERYTHING))
-
-
 def steps_of(row: StoredBatch) -> list[int]:
     return [s for f in decode_payload(row.payload, n=row.n).metrics for s in f.steps.tolist()]
-
-
-def assert_whole(rows: list[StoredBatch]) -> None:
-    """Dense positions, an unbroken chain, and every writer's sequence once and in order."""
-    position, chain = 1, GENESIS_CHAIN
-    next_seqs: dict[str, int] = {}
-    for row in rows:
-        assert row.first_position == position
-        assert row.first_seq == next_seqs.get(row.writer_id, 1)
-        chain = chain_link(
-            chain,
-            first_position=row.first_position,
-            n=row.n,
-            run_id=row.run_id,
-            writer_id=row.writer_id,
-            epoch=row.epoch,
-            first_seq=row.first_seq,
-            records_crc=row.records_crc,
-            received_at_us=row.received_at_us,
-            schema=row.schema,
-            payload_sha256=row.payload_sha256,
-        )
-        assert row.chain_sha256 == chain
-        position += row.n
-        next_seqs[row.writer_id] = row.first_seq + row.n
 
 
 async def test_an_append_answers_with_the_next_sequence_and_its_last_position(
     event_store: EventStore,
 ) -> None:
-    first = await event_store.append(batch(1, 3))
-    second = await event_store.append(batch(4, 2))
+    first = await event_store.append(numbered_batch(1, 3))
+    second = await event_store.append(numbered_batch(4, 2))
 
     assert (first.outcome, first.next_seq, first.position) == (AppendOutcome.APPENDED, 4, 3)
     assert (second.outcome, second.next_seq, second.position) == (AppendOutcome.APPENDED, 6, 5)
     assert (await event_store.head()).next_position == 6
-    assert_whole(await rows_of(event_store))
+    check_log(await whole_log(event_store), steps_of=())
 
 
 async def test_a_batch_sent_twice_changes_nothing(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 3))
-    before = await rows_of(event_store)
+    await event_store.append(numbered_batch(1, 3))
+    before = await whole_log(event_store)
 
-    again = await event_store.append(batch(1, 3))
+    again = await event_store.append(numbered_batch(1, 3))
 
     assert (again.outcome, again.next_seq, again.position) == (AppendOutcome.DUPLICATE, 4, 3)
-    assert await rows_of(event_store) == before
+    assert await whole_log(event_store) == before
 
 
 async def test_a_range_seen_with_other_boundaries_is_a_duplicate(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 3))
-    await event_store.append(batch(4, 3))
+    await event_store.append(numbered_batch(1, 3))
+    await event_store.append(numbered_batch(4, 3))
 
     for first_seq, n in ((1, 6), (2, 1), (1, 2), (3, 4)):
-        result = await event_store.append(batch(first_seq, n))
+        result = await event_store.append(numbered_batch(first_seq, n))
         assert (result.outcome, result.next_seq) == (AppendOutcome.DUPLICATE, 7)
 
-    assert len(await rows_of(event_store)) == 2
+    assert len(await whole_log(event_store)) == 2
 
 
 async def test_an_overlap_is_cut_and_the_rest_appended(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 3))
+    await event_store.append(numbered_batch(1, 3))
 
-    result = await event_store.append(batch(2, 5))
+    result = await event_store.append(numbered_batch(2, 5))
 
     assert (result.outcome, result.next_seq, result.position) == (AppendOutcome.TRIMMED, 7, 6)
-    rows = await rows_of(event_store)
+    rows = await whole_log(event_store)
     assert steps_of(rows[1]) == [4, 5, 6]
-    assert_whole(rows)
+    check_log(rows, steps_of=())
 
 
 async def test_what_a_cut_left_may_be_sent_again_on_its_own(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 3))
-    await event_store.append(batch(2, 5))
+    await event_store.append(numbered_batch(1, 3))
+    await event_store.append(numbered_batch(2, 5))
 
-    result = await event_store.append(batch(4, 3))
+    result = await event_store.append(numbered_batch(4, 3))
 
     assert result.outcome is AppendOutcome.DUPLICATE
 
@@ -161,11 +109,11 @@ async def test_a_cut_keeps_events_and_splits_a_dropped_range(event_store: EventS
         wire.dropped_frame(offset=1, width=10, time_us=5, reason="disk full"),
     ]
     whole = BatchToAppend(wire.BatchHeader("run-1", "w1", 1, 1, 12, 7), wire.encode_payload(frames))
-    await event_store.append(batch(1, 4))
+    await event_store.append(numbered_batch(1, 4))
 
     await event_store.append(whole)
 
-    row = (await rows_of(event_store))[1]
+    row = (await whole_log(event_store))[1]
     columns = decode_payload(row.payload, n=row.n)
     assert (row.first_seq, row.n) == (5, 8)
     assert [(d.offset, d.width) for d in columns.dropped] == [(0, 7)]
@@ -175,19 +123,19 @@ async def test_a_cut_keeps_events_and_splits_a_dropped_range(event_store: EventS
 async def test_a_gap_is_refused_with_the_sequence_expected(event_store: EventStore) -> None:
     for first_seq, expected in ((2, 1), (5, 4)):
         with pytest.raises(SequenceGap) as refusal:
-            await event_store.append(batch(first_seq, 1))
+            await event_store.append(numbered_batch(first_seq, 1))
         assert refusal.value.details == {"next_seq": expected}
-        await event_store.append(batch(1, 3))
+        await event_store.append(numbered_batch(1, 3))
 
-    assert len(await rows_of(event_store)) == 1
+    assert len(await whole_log(event_store)) == 1
 
 
 async def test_a_lower_epoch_is_fenced_and_a_higher_one_goes_on(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 2, epoch=2))
-    await event_store.append(batch(3, 2, epoch=3))
+    await event_store.append(numbered_batch(1, 2, epoch=2))
+    await event_store.append(numbered_batch(3, 2, epoch=3))
 
     with pytest.raises(WriterFenced) as refusal:
-        await event_store.append(batch(5, 1, epoch=2))
+        await event_store.append(numbered_batch(5, 1, epoch=2))
 
     assert refusal.value.details == {"epoch": 3}
     state = await event_store.writer("w1")
@@ -196,25 +144,25 @@ async def test_a_lower_epoch_is_fenced_and_a_higher_one_goes_on(event_store: Eve
 
 
 async def test_the_same_sequence_with_other_contents_is_refused(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 3, value=0.5))
+    await event_store.append(numbered_batch(1, 3, value=0.5))
 
     with pytest.raises(SequenceReused):
-        await event_store.append(batch(1, 3, value=0.25))
+        await event_store.append(numbered_batch(1, 3, value=0.25))
 
 
 async def test_a_writer_stays_with_its_run(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 1))
+    await event_store.append(numbered_batch(1, 1))
 
     with pytest.raises(WriterMoved) as refusal:
-        await event_store.append(batch(2, 1, run_id="run-2"))
+        await event_store.append(numbered_batch(2, 1, run_id="run-2"))
 
     assert refusal.value.details == {"run_id": "run-1"}
 
 
 async def test_writers_are_known_with_their_watermarks(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 2, writer_id="b"))
-    await event_store.append(batch(1, 3, writer_id="a"))
-    await event_store.append(batch(1, 1, writer_id="c", run_id="run-2"))
+    await event_store.append(numbered_batch(1, 2, writer_id="b"))
+    await event_store.append(numbered_batch(1, 3, writer_id="a"))
+    await event_store.append(numbered_batch(1, 1, writer_id="c", run_id="run-2"))
 
     assert await event_store.writer("nobody") is None
     states = await event_store.writers("run-1")
@@ -225,7 +173,7 @@ async def test_reading_stops_at_its_limits_and_goes_on_where_it_stopped(
     event_store: EventStore,
 ) -> None:
     for i in range(5):
-        await event_store.append(batch(1, 2, writer_id=f"w{i}", run_id=f"run-{i % 2}"))
+        await event_store.append(numbered_batch(1, 2, writer_id=f"w{i}", run_id=f"run-{i % 2}"))
 
     by_count = await event_store.read(after=0, batches_max=2, bytes_max=EVERYTHING)
     by_bytes = await event_store.read(after=0, batches_max=9, bytes_max=1)
@@ -244,7 +192,7 @@ async def test_reading_stops_at_its_limits_and_goes_on_where_it_stopped(
 
 async def test_a_run_is_read_from_between_its_batches(event_store: EventStore) -> None:
     for i in range(6):
-        await event_store.append(batch(1, 2, writer_id=f"w{i}", run_id=f"run-{i % 3}"))
+        await event_store.append(numbered_batch(1, 2, writer_id=f"w{i}", run_id=f"run-{i % 3}"))
 
     for after, expected in ((0, [1, 7]), (2, [7]), (7, [7]), (8, []), (3, [7])):
         rows = await event_store.read(
@@ -254,23 +202,23 @@ async def test_a_run_is_read_from_between_its_batches(event_store: EventStore) -
 
 
 async def test_a_decision_is_appended_by_the_servers_own_writer(event_store: EventStore) -> None:
-    await event_store.append(batch(1, 3))
+    await event_store.append(numbered_batch(1, 3))
     ended = Event("run.ended", 5, {"status": "FAILED"})
 
     first = await event_store.append_decision(run_id="run-1", events=[ended], decided_at=3)
     second = await event_store.append_decision(run_id="run-1", events=[ended], decided_at=4)
 
     assert (first.position, second.position) == (4, 5)
-    rows = await rows_of(event_store)
+    rows = await whole_log(event_store)
     assert rows[1].writer_id == rows[2].writer_id != "w1"
     assert [e.event for e in decode_payload(rows[1].payload, n=1).events] == [ended]
-    assert_whole(rows)
+    check_log(rows, steps_of=())
 
 
 async def test_a_decision_that_was_overtaken_is_refused(event_store: EventStore) -> None:
     event = Event("run.deleted", 5, {})
     await event_store.append_decision(run_id="run-1", events=[event] * 3, decided_at=0)
-    await event_store.append(batch(1, 1, writer_id="w2", run_id="run-2"))
+    await event_store.append(numbered_batch(1, 1, writer_id="w2", run_id="run-2"))
 
     for decided_at in (0, 2):
         with pytest.raises(StreamMoved):
@@ -286,7 +234,7 @@ async def test_a_decision_stands_when_only_metrics_have_come_since(
     event_store: EventStore,
 ) -> None:
     for seq in (1, 4, 7):
-        await event_store.append(batch(seq, 3))
+        await event_store.append(numbered_batch(seq, 3))
 
     result = await event_store.append_decision(
         run_id="run-1", events=[Event("run.deleted", 5, {})], decided_at=2
@@ -311,10 +259,10 @@ async def test_whoever_waits_for_a_position_is_woken_by_its_commit(event_store: 
     assert await event_store.wait_for(1, timeout_s=0.01) == 0
     waiting = asyncio.create_task(event_store.wait_for(3, timeout_s=20))
     await asyncio.sleep(0)
-    await event_store.append(batch(1, 2))
+    await event_store.append(numbered_batch(1, 2))
     assert not waiting.done()
 
-    await event_store.append(batch(3, 2))
+    await event_store.append(numbered_batch(3, 2))
 
     assert await waiting == 4
     assert await event_store.wait_for(2, timeout_s=20) == 4
@@ -328,7 +276,7 @@ async def test_closing_lets_everybody_go_and_refuses_appends(event_store: EventS
 
     assert await waiting == 0
     with pytest.raises(StoreUnavailable):
-        await event_store.append(batch(1, 1))
+        await event_store.append(numbered_batch(1, 1))
 
 
 async def test_what_was_read_up_to_a_position_never_changes_below_it(
@@ -342,12 +290,12 @@ async def test_what_was_read_up_to_a_position_never_changes_below_it(
         while next_seq <= 60:
             first = chance.randint(max(1, next_seq - 4), next_seq)
             n = chance.randint(1, 5)
-            answer = await event_store.append(batch(first, n, writer_id=writer_id))
+            answer = await event_store.append(numbered_batch(first, n, writer_id=writer_id))
             next_seq = answer.next_seq
 
     async def follow() -> list[StoredBatch]:
         seen: list[StoredBatch] = []
-        while not done.is_set() or seen[-1:] != (await rows_of(event_store))[-1:]:
+        while not done.is_set() or seen[-1:] != (await whole_log(event_store))[-1:]:
             after = seen[-1].last_position if seen else 0
             await event_store.wait_for(after + 1, timeout_s=0.05)
             seen += await event_store.read(after=after, batches_max=3, bytes_max=EVERYTHING)
@@ -359,7 +307,7 @@ async def test_what_was_read_up_to_a_position_never_changes_below_it(
     done.set()
     seen = await following
 
-    assert seen == await rows_of(event_store)
-    assert_whole(seen)
+    assert seen == await whole_log(event_store)
+    check_log(seen, steps_of=())
     total = sum(len(steps_of(row)) for row in seen)
     assert total == (await event_store.head()).next_position - 1

@@ -15,8 +15,9 @@ from ingest.event_stores.memory import MemoryEventStore
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
 from ingest.event_stores.sqlite import SqliteEventStore
-from projections.log import LogHead, StoredBatch
-from tests.support.imports import a_log, batch, rechained, rows_of
+from projections.log import StoredBatch
+from tests.support.imports import a_log, rechained
+from tests.support.log_checks import head_after, numbered_batch, whole_log
 from tracker.events.types import Event
 
 
@@ -42,9 +43,9 @@ async def rows() -> list[StoredBatch]:
 async def test_an_import_is_the_same_log(store: EventStore, rows: list[StoredBatch]) -> None:
     head = await store.import_batches(rows)
 
-    assert await rows_of(store) == rows
+    assert await whole_log(store) == rows
     assert head == await store.head()
-    assert head == LogHead(rows[-1].last_position + 1, rows[-1].chain_sha256)
+    assert head == head_after(rows)
 
 
 async def test_an_import_goes_on_where_the_last_one_ended(
@@ -53,7 +54,7 @@ async def test_an_import_goes_on_where_the_last_one_ended(
     for row in rows:
         await store.import_batches([row])
 
-    assert await rows_of(store) == rows
+    assert await whole_log(store) == rows
 
 
 async def test_an_import_of_nothing_changes_nothing(
@@ -62,17 +63,17 @@ async def test_an_import_of_nothing_changes_nothing(
     await store.import_batches(rows)
 
     assert await store.import_batches([]) == await store.head()
-    assert await rows_of(store) == rows
+    assert await whole_log(store) == rows
 
 
 async def test_writers_go_on_after_an_import(store: EventStore, rows: list[StoredBatch]) -> None:
     await store.import_batches(rows)
 
     known = await store.writer("w1")
-    duplicate = await store.append(batch(1, 3))
+    duplicate = await store.append(numbered_batch(1, 3))
     with pytest.raises(SequenceGap) as gap:
-        await store.append(batch(50, 1))
-    appended = await store.append(batch(6, 2))
+        await store.append(numbered_batch(50, 1))
+    appended = await store.append(numbered_batch(6, 2))
 
     assert known is not None
     assert (known.run_id, known.epoch, known.next_seq) == ("run-1", 1, 6)
@@ -91,7 +92,7 @@ async def test_decisions_go_on_after_an_import(store: EventStore, rows: list[Sto
 
     await store.append_decision(run_id="run-1", events=[event], decided_at=head.next_position - 1)
 
-    assert (await rows_of(store))[-1].run_id == "run-1"
+    assert (await whole_log(store))[-1].run_id == "run-1"
 
 
 async def test_clocks_never_fall_after_an_import_from_the_future(store: EventStore) -> None:
@@ -99,18 +100,18 @@ async def test_clocks_never_fall_after_an_import_from_the_future(store: EventSto
     future = rechained([replace(row, received_at_us=2**52) for row in rows])
     await store.import_batches(future)
 
-    await store.append(batch(6, 1))
+    await store.append(numbered_batch(6, 1))
 
-    times = [row.received_at_us for row in await rows_of(store)]
+    times = [row.received_at_us for row in await whole_log(store)]
     assert times == sorted(times)
 
 
 async def refuses(store: EventStore, batches: list[StoredBatch], *, because: str) -> ImportRefused:
     """The import is refused for that reason, and nothing of it was stored."""
-    before, head = await rows_of(store), await store.head()
+    before, head = await whole_log(store), await store.head()
     with pytest.raises(ImportRefused, match=because) as refusal:
         await store.import_batches(batches)
-    assert await rows_of(store) == before
+    assert await whole_log(store) == before
     assert await store.head() == head
     return refusal.value
 
@@ -131,7 +132,7 @@ async def test_a_gap_an_overlap_and_a_repetition_are_refused(
 async def test_a_log_that_went_another_way_is_refused(
     store: EventStore, rows: list[StoredBatch]
 ) -> None:
-    await store.append(batch(1, rows[0].n, writer_id="somebody-else"))
+    await store.append(numbered_batch(1, rows[0].n, writer_id="somebody-else"))
 
     await refuses(store, rows[1:], because="the two logs differ")
 
@@ -180,6 +181,6 @@ async def test_an_import_is_on_disk_when_it_returns(
     await store.aclose()
 
     again = await SqliteEventStore.open(tmp_path / "log.db")
-    assert await rows_of(again) == rows
-    assert (await again.append(batch(6, 1))).outcome is AppendOutcome.APPENDED
+    assert await whole_log(again) == rows
+    assert (await again.append(numbered_batch(6, 1))).outcome is AppendOutcome.APPENDED
     await again.aclose()

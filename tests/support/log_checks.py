@@ -8,14 +8,20 @@ from zlib import crc32
 
 from ingest.event_stores.base import BatchToAppend
 from projections.columns import decode_payload
-from projections.log import GENESIS_CHAIN, EventLogReader, StoredBatch, chain_link
+from projections.log import GENESIS_CHAIN, EventLogReader, LogHead, StoredBatch
 from tracker.events import wire
 
 EVERYTHING = 10**9
 
 
 def numbered_batch(
-    first_seq: int, n: int, *, writer_id: str = "w1", run_id: str = "run-1", value: float = 0.5
+    first_seq: int,
+    n: int,
+    *,
+    writer_id: str = "w1",
+    run_id: str = "run-1",
+    epoch: int = 1,
+    value: float = 0.5,
 ) -> BatchToAppend:
     """n records of one metric; step equals the sequence number, so contents can be told."""
     frame = wire.metrics_frame(
@@ -26,12 +32,16 @@ def numbered_batch(
         values=[array("d", [value]) * n],
     )
     payload = wire.encode_payload([frame])
-    header = wire.BatchHeader(run_id, writer_id, 1, first_seq, n, crc32(payload))
+    header = wire.BatchHeader(run_id, writer_id, epoch, first_seq, n, crc32(payload))
     return BatchToAppend(header, payload)
 
 
-async def whole_log(log: EventLogReader) -> list[StoredBatch]:
-    return list(await log.read(after=0, batches_max=EVERYTHING, bytes_max=EVERYTHING))
+async def whole_log(log: EventLogReader, *, after: int = 0) -> list[StoredBatch]:
+    return list(await log.read(after=after, batches_max=EVERYTHING, bytes_max=EVERYTHING))
+
+
+def head_after(rows: Sequence[StoredBatch]) -> LogHead:
+    return LogHead(rows[-1].last_position + 1, rows[-1].chain_sha256) if rows else LogHead()
 
 
 def check_log(
@@ -52,19 +62,7 @@ def check_log(
         for frame in decode_payload(row.payload, n=row.n).metrics if is_numbered else ():
             expected = list(range(row.first_seq, row.first_seq + row.n))
             assert frame.steps.tolist() == expected, "every record is the one that was sent"
-        chain = chain_link(
-            chain,
-            first_position=row.first_position,
-            n=row.n,
-            run_id=row.run_id,
-            writer_id=row.writer_id,
-            epoch=row.epoch,
-            first_seq=row.first_seq,
-            records_crc=row.records_crc,
-            received_at_us=row.received_at_us,
-            schema=row.schema,
-            payload_sha256=row.payload_sha256,
-        )
+        chain = row.link_after(chain)
         assert row.chain_sha256 == chain
         position += row.n
         next_seqs[row.writer_id] = row.first_seq + row.n
