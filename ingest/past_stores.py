@@ -29,6 +29,7 @@ AS_OF: Final = (
         type="integer",
     ),
 )
+AS_OF_NAMES: Final = frozenset(parameter.name for parameter in AS_OF)
 
 
 async def past_builds(app: web.Application) -> AsyncIterator[None]:

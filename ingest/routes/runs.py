@@ -10,14 +10,13 @@ from aiohttp import web
 
 from ingest.errors import InvalidRequest, RunNotFound
 from ingest.messages import json_answer, query_int, read_json, wait_for_position
-from ingest.past_stores import AS_OF, live_run_ids_of, stores_at
+from ingest.past_stores import AS_OF, AS_OF_NAMES, asked_stores, live_run_ids_of, stores_at
 from ingest.routes.experiments import decider_of
 from ingest.routes.table import QueryParameter, Route
 from ingest.run_decisions import patch_run
 from ingest.schemas import KeysAnswer, PatchRun, RunAnswer, RunsAnswer, SearchRuns
-from ingest.state import EVENT_STORE, LEASES, READ_STORES, Leases
+from ingest.state import LEASES, READ_STORES, Leases
 from ingest.view_json import Columns, run_json
-from projections.past_runs import run_as_of
 from projections.read_models import KeyKind, KeySearch, Page, RunSearch, RunView, ViewType
 
 KEYS_DEFAULT: Final = 100
@@ -72,28 +71,24 @@ def _page_answer(page: Page[RunView], leases: Leases, columns: Columns | None) -
 
 async def get(request: web.Request) -> web.Response:
     await wait_for_position(request, query_int(request, "min_position"))
-    position, time_us = query_int(request, "as_of_position"), query_int(request, "as_of_time")
-    if position is None and time_us is None:
+    if AS_OF_NAMES.isdisjoint(request.query):
         return await _answer(request)
-    return await _past_answer(request, position, time_us)
+    return await _past_answer(request)
 
 
-async def _past_answer(
-    request: web.Request, position: int | None, time_us: int | None
-) -> web.Response:
-    if position is not None and time_us is not None:
-        raise InvalidRequest("give as_of_position or as_of_time, not both", field="as_of_time")
+async def _past_answer(request: web.Request) -> web.Response:
     run_id = request.match_info["run_id"]
-    runs, leases = request.app[READ_STORES].runs, request.app[LEASES]
-    now = await runs.get_run(run_id, live_run_ids=frozenset())
+    now = await request.app[READ_STORES].runs.get_run(run_id, live_run_ids=frozenset())
     if now is None:
         raise RunNotFound(f"there is no run {run_id[:64]!r}")
-    past = await run_as_of(request.app[EVENT_STORE], run_id, position=position, time_us=time_us)
-    if past is None:
+    stores = await asked_stores(request, run_id=run_id)
+    run = await stores.runs.get_run(run_id, live_run_ids=live_run_ids_of(request, stores))
+    if run is None:
         raise RunNotFound(f"run {run_id} had no events then")
     # A run stays in the experiment it was born into; only the whole log tells its id.
-    run = replace(past.run, experiment_id=now.experiment_id)
-    return json_answer(run_json(run, position=past.position, leases=leases))
+    run = replace(run, experiment_id=now.experiment_id)
+    position = await stores.runs.position()
+    return json_answer(run_json(run, position=position, leases=request.app[LEASES]))
 
 
 async def patch(request: web.Request) -> web.Response:

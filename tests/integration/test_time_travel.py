@@ -17,8 +17,18 @@ from tests.support.logs import Metrics, batch_to_append, event
 from tests.support.processes import run_cli
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TestServer]:
+    """Over either store."""
+    given = {}
+    if request.param == "postgres":
+        given["backend_store_uri"] = request.getfixturevalue("postgres_dsn")
+    async with serving(tmp_path, **given) as opened:
+        yield opened
+
+
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
+async def file_server(tmp_path: Path) -> AsyncIterator[TestServer]:
     async with serving(tmp_path) as opened:
         yield opened
 
@@ -126,13 +136,17 @@ async def test_series_trees_and_experiments_are_as_they_were(server: TestServer)
         ("as_of_position=x", "not an integer"),
     ],
 )
-async def test_a_past_that_cannot_be_is_refused(server: TestServer, then: str, says: str) -> None:
-    await fill(server.app[EVENT_STORE], runs=1)
+async def test_a_past_that_cannot_be_is_refused(
+    file_server: TestServer, then: str, says: str
+) -> None:
+    await fill(file_server.app[EVENT_STORE], runs=1)
+    head = (await file_server.ask("GET", "/api/v1/log/head")).json["position"]
 
-    answer = await server.ask("GET", f"/api/v1/experiments?{then}")
+    for path in ("experiments", "runs/run-0", "runs/run-0/metrics", "runs/run-0/artifacts"):
+        answer = await file_server.ask("GET", f"/api/v1/{path}?min_position={head}&{then}")
 
-    assert answer.status == 400
-    assert says in answer.json["error"]["message"]
+        assert answer.status == 400, path
+        assert says in answer.json["error"]["message"]
 
 
 async def test_a_run_that_had_no_events_then_is_told(server: TestServer) -> None:
@@ -145,8 +159,9 @@ async def test_a_run_that_had_no_events_then_is_told(server: TestServer) -> None
 
 
 async def test_the_command_line_says_which_time_it_understood(
-    server: TestServer, tmp_path: Path
+    file_server: TestServer, tmp_path: Path
 ) -> None:
+    server = file_server
     store = server.app[EVENT_STORE]
     await fill(store, runs=2)
 
@@ -171,9 +186,9 @@ async def test_the_command_line_says_which_time_it_understood(
     assert 1 < len(points.splitlines()) < 101
 
 
-async def test_a_time_that_is_none_is_told(server: TestServer, tmp_path: Path) -> None:
+async def test_a_time_that_is_none_is_told(file_server: TestServer, tmp_path: Path) -> None:
     done = await asyncio.to_thread(
-        run_cli, tmp_path, "runs", "search", "--as-of", "yesterday-ish", TRACKER_URI=server.url
+        run_cli, tmp_path, "runs", "search", "--as-of", "yesterday-ish", TRACKER_URI=file_server.url
     )
 
     assert done.returncode == 2
