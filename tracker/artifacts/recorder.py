@@ -7,21 +7,21 @@ metrics: a shipper sends each of them only when the file it names is in the stor
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tracker.artifacts.media import media_type_of
+from tracker.artifacts.syncing import Syncing
 from tracker.events.artifact_paths import check_artifact_path
 from tracker.events.types import EventType
 from tracker.notices import notices
 from tracker.recording import Plan, Recording
 from tracker.spool.losses import NO_SPACE
 from tracker.spool.meta import KIND_ARTIFACTS
-from tracker.spool.staging import StagedFile, Staging, sync_staged
+from tracker.spool.staging import StagedFile, Staging
 
 
 class ArtifactRecorder:
@@ -32,7 +32,7 @@ class ArtifactRecorder:
         self._lock = threading.Lock()
         self._staging: Staging | None = None
         self._staging_path: Path | None = None
-        self._syncing = _Syncing()
+        self._syncing = Syncing()
         self._working: list[threading.Thread] = []
 
     def log_file(self, source: Path, path: str, *, model_id: str | None = None) -> None:
@@ -88,7 +88,7 @@ class ArtifactRecorder:
         """After a fork, in the child: go on with a writer and a folder of one's own."""
         self._lock = threading.Lock()
         self._staging = None
-        self._syncing = _Syncing()
+        self._syncing = Syncing()
         self._working = []
         self.recording.leave_to_parent()
 
@@ -147,41 +147,3 @@ class ArtifactRecorder:
             if self._staging is None or folder != self._staging_path:
                 self._staging, self._staging_path = Staging(folder), folder
             return self._staging
-
-
-class _Syncing:
-    """Brings staged files to the disk, one after the other, in a thread that comes and goes."""
-
-    def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._idle = threading.Event()
-        self._idle.set()
-
-    def add(self, path: Path) -> None:
-        self._waiting.put(path)
-        with self._lock:
-            if self._idle.is_set():
-                self._idle.clear()
-                threading.Thread(target=self._run, name="tracker-staging", daemon=True).start()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._idle.wait(timeout_s)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                path = self._waiting.get(timeout=_LINGER_S)
-            except queue.Empty:
-                with self._lock:
-                    if self._waiting.empty():
-                        self._idle.set()
-                        return
-                continue
-            try:
-                sync_staged(path)
-            except OSError as error:
-                notices.warn_once("staging", f"{path} may not survive a power cut: {error}")
-
-
-_LINGER_S: Final = 0.02
