@@ -7,7 +7,6 @@ out is said, not silently skipped.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -36,27 +35,32 @@ def files_in(folder: Path) -> Iterator[FoundFile | LeftOut]:
 def _walk(
     root: Path, folder: Path, prefix: str, above: tuple[Path, ...]
 ) -> Iterator[FoundFile | LeftOut]:
+    """`folder` is resolved, so what lies in it and is no link lies inside the root."""
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 names are all that is needed
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
         yield LeftOut(prefix or ".", f"cannot be listed: {error.strerror}")
         return
-    for name in names:
-        entry, path = folder / name, prefix + name
+    for entry in entries:
+        path, target = prefix + entry.name, Path(entry.path)
         try:
-            target = entry.resolve(strict=True)
-            mode = target.stat().st_mode
+            if entry.is_symlink():
+                target = target.resolve(strict=True)
+                is_folder, is_file = target.is_dir(), target.is_file()
+            else:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                is_file = entry.is_file(follow_symlinks=False)
         except (OSError, RuntimeError) as error:  # a dangling link, or one in a circle
             yield LeftOut(path, f"cannot be followed: {error}")
             continue
         if not target.is_relative_to(root):
             yield LeftOut(path, "is a link out of the folder")
-        elif stat.S_ISDIR(mode):
-            if target in above:
-                yield LeftOut(path, "is a link to a folder around it")
-            else:
-                yield from _walk(root, target, path + "/", (*above, target))
-        elif stat.S_ISREG(mode):
+        elif is_folder and target in above:
+            yield LeftOut(path, "is a link to a folder around it")
+        elif is_folder:
+            yield from _walk(root, target, path + "/", (*above, target))
+        elif is_file:
             yield FoundFile(target, path)
         else:
             yield LeftOut(path, "is no regular file")

@@ -15,6 +15,7 @@ from tracker.events.errors import InvalidEvent
 
 # Windows knows these as devices, in any case and with any extension.
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.I)
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # and halves of characters
 _DRIVE: Final = re.compile(r"[a-zA-Z]:")
 _DECODINGS: Final = 3
 
@@ -33,10 +34,8 @@ def check_artifact_path(path: str) -> None:
             f"artifact path {shown!r}… has {len(path)} characters; 1 to "
             f"{limits.ARTIFACT_PATH_CHARACTERS_MAX} are allowed (artifact_path_characters_max)"
         )
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) < 0xE000 for c in path):
+    if _CONTROLS.search(path):
         raise InvalidEvent(f"artifact path {shown!r} has a control character; use printable text")
-    from urllib.parse import unquote  # costs an import of the SDK milliseconds
-
     if "\\" in path:
         raise InvalidEvent(f"artifact path {shown!r} has a backslash; separate parts with /")
     if any(part == "." for part in path.split("/")):
@@ -46,6 +45,8 @@ def check_artifact_path(path: str) -> None:
         _check_escape(decoded, shown)
         if "%" not in decoded:
             break
+        from urllib.parse import unquote  # costs an import of the SDK milliseconds
+
         decoded = unquote(decoded)
     else:
         _check_escape(decoded, shown)
