@@ -29,7 +29,7 @@ from projections.log import EventLogReader, LogDamaged, StoredBatch
 from projections.rebuild import rebuild
 from projections.verify_log import LogToVerify, verify_log
 from tests.support.histories import START_US, fill, make_store, replayed
-from tests.support.http_server import serving
+from tests.support.http_server import TestServer, serving
 from tests.support.logs import batch_to_append, event
 from tests.support.processes import run_cli
 from tests.support.s3_server import BUCKET, S3Server, running_s3
@@ -333,25 +333,49 @@ async def test_old_manifests_are_removed_but_two(store: SqliteEventStore, locati
     assert [key[-13:] for key in keys] == ["00000004.json", "00000005.json", "00000006.json"]
 
 
-async def test_a_server_archives_and_serves_on(tmp_path: Path) -> None:
-    async with serving(tmp_path, artifacts_destination=str(tmp_path / "artifacts")) as server:
+async def finished(server: TestServer, path: str, body: dict[str, Any]) -> Any:
+    """What a job that was begun there answers in the end."""
+    answer = await server.ask("POST", path, json=body)
+    while "running" in answer.body.decode():
+        await asyncio.sleep(0.05)
+        answer = await server.ask("GET", path)
+    return answer.json
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_server_archives_and_serves_on(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    given: dict[str, Any] = {"artifacts_destination": str(tmp_path / "artifacts")}
+    if kind == "postgres":
+        given["backend_store_uri"] = dsn = request.getfixturevalue("postgres_dsn")
+        made = await PostgresEventStore.open(PostgresOptions(dsn), partition_positions=100)
+        await made.aclose()
+    async with serving(tmp_path, **given) as server:
         await fill(server.app[EVENT_STORE])
         head = (await server.ask("GET", "/api/v1/log/head")).json["position"]
-        before = await server.ask("GET", f"/api/v1/events?limit=10000&min_position={head}")
-        await server.ask("GET", f"/api/v1/runs/run-1?min_position={head}")
-        answer = await server.ask("POST", "/api/v1/archive", json={"detach": True})
-        while answer.json["state"] == "running":
-            await asyncio.sleep(0.05)
-            answer = await server.ask("GET", "/api/v1/archive")
-        after = await server.ask("GET", "/api/v1/events?limit=10000")
-        series = await server.ask("GET", "/api/v1/runs/run-1/metrics/loss?limit=1000")
-        past = await server.ask("GET", "/api/v1/runs/run-1?as_of_position=20")
 
-    assert answer.json["state"] == "done", answer.json
-    assert answer.json["report"]["batches_removed"] > 0
-    assert after.body == before.body
-    assert len(series.json["steps"]) == 100
-    assert past.status == 200
+        async def answers() -> list[Any]:
+            paths = (
+                f"events?limit=10000&min_position={head}", "events?limit=10000&run_id=run-2",
+                f"runs/run-1?min_position={head}", "runs/run-1/metrics/loss?limit=1000",
+                "runs/run-1?as_of_position=20", "experiments?as_of_position=400",
+            )  # fmt: skip
+            return [(await server.ask("GET", f"/api/v1/{path}")).body for path in paths]
+
+        before = await answers()
+        archived = await finished(server, "/api/v1/archive", {"detach": True})
+        after = await answers()
+        rebuilds = await finished(server, "/api/v1/rebuild", {"projection": "all"})
+        rebuilt = await answers()
+        verified = await finished(server, "/api/v1/verify", {})
+
+    assert archived["state"] == "done", archived
+    assert archived["report"]["batches_removed"] > 0
+    assert after == before
+    assert {each["state"] for each in rebuilds["rebuilds"]} == {"done"}
+    assert rebuilt == before
+    assert verified["report"]["findings"] == []
 
 
 async def test_a_decision_prepared_before_a_detach_is_taken_again(

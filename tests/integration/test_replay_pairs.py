@@ -20,6 +20,7 @@ from ingest.replay.sources import open_source
 from projections.log import LogHead
 from tests.support.histories import RUNS, make_store, replayed
 from tests.support.http_server import serving
+from tests.support.pgbouncer import running_pgbouncer
 
 Make = Callable[[str], Awaitable[str]]
 
@@ -105,6 +106,23 @@ async def test_logs_move_between_all_others(
     assert report.is_equal
     assert (again.is_equal, again.events) == (True, 0)
     assert await head_of(second) == await head_of(str(original))
+
+
+async def test_a_pooler_in_transaction_mode_may_stand_before_either_side(
+    tmp_path: Path, postgres_dsn: str
+) -> None:
+    original = tmp_path / "original.db"
+    await make_store(original)
+
+    with running_pgbouncer(postgres_dsn) as pooled:
+        out = await replayed(original, pooled)
+        again = await replayed(original, pooled)
+        back = await replayed(pooled, tmp_path / "back.db")
+        archive = await replayed(pooled, f"archive:{tmp_path / 'archive'}")
+
+    assert (out.is_equal, back.is_equal, archive.is_equal) == (True, True, True)
+    assert (again.events, again.is_equal) == (0, True)
+    assert await head_of(postgres_dsn) == await head_of(str(original))
 
 
 async def test_a_copy_takes_appends_and_is_verified(tmp_path: Path, postgres_dsn: str) -> None:

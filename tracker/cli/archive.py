@@ -11,7 +11,7 @@ import click
 from tracker.cli.connection import RETRY_FOR_S, CommandFailed, failures_told
 from tracker.cli.formats import printable
 from tracker.cli.options import option
-from tracker.cli.output import json_option, result, result_json
+from tracker.cli.output import json_option, note, result, result_json
 from tracker.cli.stores import is_server
 from tracker.cli.transfer_bar import Show, transfer_bar
 
@@ -89,6 +89,11 @@ def command(store: str, as_json: bool, **given: Any) -> None:  # fmt: skip
             f"detached up to position {report['detached']:,}: "
             f"{report['batches_removed']:,} batches removed from the store"
         )
+        if report["detached"] < report["archived"]:
+            note(
+                "the batch that ends the log stays in the store, and PostgreSQL forgets whole "
+                "partitions only: what is left is detached by a later call"
+            )
 
 
 async def _archive(store: str, given: dict[str, Any], show: Show) -> dict[str, Any]:
