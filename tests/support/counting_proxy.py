@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.support.processes import free_port
+from tests.support.proxies import served
 
 
 class CountingProxy:
@@ -67,24 +67,5 @@ class CountingProxy:
 @contextmanager
 def counting_proxy(upstream: str) -> Iterator[CountingProxy]:
     proxy = CountingProxy(upstream)
-    started, stopped = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", proxy.port).start()
-        started.set()
-        while not stopped.is_set():
-            await asyncio.sleep(0.02)
-        await runner.cleanup()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    started.wait(10)
-    try:
+    with served(proxy):
         yield proxy
-    finally:
-        stopped.set()
-        thread.join(10)

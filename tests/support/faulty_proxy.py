@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.support.processes import free_port
+from tests.support.proxies import served
 
 FAULTS = (
     "reply_lost",
@@ -82,24 +82,5 @@ class FaultyProxy:
 @contextmanager
 def running_proxy(upstream: str) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy(upstream)
-    started, stopped = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", proxy.port).start()
-        started.set()
-        while not stopped.is_set():
-            await asyncio.sleep(0.02)
-        await runner.cleanup()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    started.wait(10)
-    try:
+    with served(proxy):
         yield proxy
-    finally:
-        stopped.set()
-        thread.join()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping
 from typing import Final
 
 import click
 
+from tracker.cli.lazy_group import LazyGroup
 from tracker.events.errors import TrackerError
 
-# name -> (module that defines `command`, one line for the overview)
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "server": ("tracker.cli.server", "Start a tracking server."),
     "demo": ("tracker.cli.demo", "Train a small model and watch it being tracked."),
@@ -31,25 +30,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class LazyGroup(click.Group):
-    """Lists the table; imports a command's module when it is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        command: click.Command = importlib.import_module(entry[0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="tracker")
 def tracker() -> None:
     """Experiment tracking that never blocks and never loses a record."""
