@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import Look, looking, running_browser
-from tests.support.processes import ServerProcess, running_server
-from tests.support.ui_runs import experiment_id, log_sweep
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    home: Path = tmp_path_factory.mktemp("ui")
-    with running_server(home, "--artifacts-destination", str(home / "artifacts")) as running:
-        log_sweep(running)
-        experiment_id(running, "nested")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_browser() as running:
-        yield running
-
-
-@pytest.fixture
-def look(browser: Browser, server: ServerProcess) -> Iterator[Look]:
-    with looking(browser, server.uri) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def sweep(server: ServerProcess) -> str:
-    return experiment_id(server, "sweep")
+from tests.support.browser import Look, looking
+from tests.support.processes import ServerProcess
+from tests.support.ui_runs import experiment_id, log_long_run
 
 
 def rows(page: Page) -> list[str]:
@@ -172,8 +144,8 @@ def test_runs_are_grouped_by_a_param_with_aggregates_that_open(look: Look, sweep
     look.keep("groups")
 
 
-def test_nested_runs_open_below_their_parent(look: Look, server: ServerProcess) -> None:
-    page = look.open(f"/?exp={experiment_id(server, 'nested')}&tree=1")
+def test_nested_runs_open_below_their_parent(look: Look, ui_server: ServerProcess) -> None:
+    page = look.open(f"/?exp={experiment_id(ui_server, 'nested')}&tree=1")
 
     page.get_by_role("button", name="3 nested runs of the parent").click()
 
@@ -195,9 +167,9 @@ def test_the_table_is_walked_by_keyboard(look: Look, sweep: str) -> None:
 
 
 def test_selected_runs_are_tagged_deleted_and_brought_back(
-    look: Look, server: ServerProcess
+    look: Look, ui_server: ServerProcess
 ) -> None:
-    page = look.open(f"/?exp={experiment_id(server, 'nested')}")
+    page = look.open(f"/?exp={experiment_id(ui_server, 'nested')}")
     rows(page)
     page.get_by_role("checkbox", name="Select child 0").click()
     page.get_by_role("checkbox", name="Select child 1").click()
@@ -206,7 +178,7 @@ def test_selected_runs_are_tagged_deleted_and_brought_back(
     page.get_by_label("Value", exact=True).fill("yes")
     page.get_by_role("button", name="Set", exact=True).click()
     expect(page.get_by_text("Tagged 2 runs.")).to_be_visible()
-    assert server.get("/api/v1/runs/child-0")["tags"]["keep"] == "yes"
+    assert ui_server.get("/api/v1/runs/child-0")["tags"]["keep"] == "yes"
 
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_text("2 runs are in the trash.")).to_be_visible()
@@ -214,7 +186,7 @@ def test_selected_runs_are_tagged_deleted_and_brought_back(
     page.get_by_role("button", name="Undo").click()
 
     expect(page.locator(".grid-row a").filter(has_text="child 1")).to_be_visible()
-    assert server.get("/api/v1/runs/child-0")["lifecycle_stage"] == "active"
+    assert ui_server.get("/api/v1/runs/child-0")["lifecycle_stage"] == "active"
 
 
 def test_charts_draw_the_selected_runs_and_refetch_finer_when_zoomed(
@@ -242,6 +214,34 @@ def test_charts_draw_the_selected_runs_and_refetch_finer_when_zoomed(
     look.keep("charts-zoomed")
     card.get_by_role("button", name="Zoom out").click()
     expect(page).not_to_have_url(re.compile("zoom="))
+
+
+def test_zooming_in_asks_for_finer_buckets_until_the_points_themselves_are_there(
+    look: Look, ui_server: ServerProcess
+) -> None:
+    log_long_run(ui_server, "long", experiment="long", steps=9_000, spike_at=4_321)
+    page = look.open("/runs/long?tab=charts")
+    card = page.locator("section[aria-label='loss']")
+    expect(card).to_contain_text("9 000 points in")
+    box = card.locator(".u-over").bounding_box()
+    assert box is not None
+
+    with page.expect_request("**/metrics/query") as asked:
+        page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] * 0.5)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5, steps=5)
+        page.mouse.up()
+
+    question = asked.value.post_data_json
+    assert question is not None
+    assert 3_800 < question["start_step"] < 4_321 < question["end_step"] < 4_700
+    expect(card).to_contain_text(re.compile(r"^\D*\d{3} points$|\b\d{3} points"))
+    with page.expect_download() as csv:
+        page.get_by_role("button", name="Data of loss (CSV)").click()
+    rows = [line.split(",") for line in Path(csv.value.path()).read_text().splitlines()[1:]]
+    assert all(row[3] == row[4] for row in rows)  # one step each
+    assert [row[3] for row in rows if row[9] == "99"] == ["4321"]
+    look.keep("charts-finer")
 
 
 def test_charts_smooth_find_and_change_their_axes(look: Look, sweep: str) -> None:
@@ -346,14 +346,14 @@ def test_the_server_page_proves_the_log(look: Look) -> None:
     page = look.open("/server")
     page.get_by_role("button", name="Verify now").click()
 
-    expect(page.get_by_text("Everything is as it was recorded.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("Everything is as it was recorded.")).to_be_visible()
     look.keep("server")
 
 
 def test_dark_mode_is_kept_and_the_phone_has_the_same_pages(
-    browser: Browser, server: ServerProcess, sweep: str
+    browser: Browser, ui_server: ServerProcess, sweep: str
 ) -> None:
-    with looking(browser, server.uri, color_scheme="light") as look:
+    with looking(browser, ui_server.uri, color_scheme="light") as look:
         page = look.open(f"/?exp={sweep}&view=charts&sel=sweep-00,sweep-01")
         expect(page.locator(".chart-card canvas").first).to_be_visible()
         button = page.get_by_role("button", name=re.compile("^Colours"))
@@ -364,7 +364,7 @@ def test_dark_mode_is_kept_and_the_phone_has_the_same_pages(
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
         expect(page.locator(".chart-card canvas").first).to_be_visible()
         look.keep("charts-dark")
-    with looking(browser, server.uri, width=390, height=800) as phone:
+    with looking(browser, ui_server.uri, width=390, height=800) as phone:
         page = phone.open(f"/?exp={sweep}")
         rows(page)
         phone.keep("phone-table")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.support.processes import ServerProcess
 
+PIECE = 3_000
 DAY_US = 86_400_000_000
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">"
 
@@ -57,6 +58,32 @@ def log_run(
             event("run.ended", end_us, {"status": status, "end_time_us": end_us, **reason})
         )
     append(server, run_id, 1, events)
+
+
+def log_long_run(
+    server: ServerProcess, run_id: str, *, experiment: str, steps: int, spike_at: int
+) -> None:
+    """A smooth curve with one point of 99 in it, logged in pieces."""
+    started = event("run.started", 0, {"experiment_name": experiment, "name": run_id})
+    points = (
+        event(
+            "metrics.logged",
+            step * 1_000,
+            {"metrics": {"loss": 99.0 if step == spike_at else 1 / (step + 1)}, "step": step},
+        )
+        for step in range(steps)
+    )
+    first_seq = 1
+    for events in batched([started, *points], PIECE):
+        append(server, run_id, first_seq, events)
+        first_seq += len(events)
+    until_known(server, run_id)
+
+
+def batched(
+    events: Sequence[Mapping[str, Any]], size: int
+) -> Iterator[Sequence[Mapping[str, Any]]]:
+    return (events[at : at + size] for at in range(0, len(events), size))
 
 
 def until_known(server: ServerProcess, run_id: str) -> None:

@@ -2,6 +2,7 @@
 import { useEffect } from "preact/hooks";
 
 import { ofModel } from "../api/artifacts";
+import { ApiError } from "../api/client";
 import { getModel } from "../api/models";
 import { getExperiment } from "../api/runs";
 import { toNumber, type Model } from "../api/types";
@@ -19,7 +20,13 @@ export function ModelView({ modelId }: { modelId: string }) {
   }, [model?.name]);
   if (!model) {
     if (!resource.error) return <Loading what="Looking for the model" />;
-    return <Failed error={resource.error} retry={resource.reload} />;
+    const isUnknown = resource.error instanceof ApiError && resource.error.status === 404;
+    return (
+      <>
+        <h1 class="sr-only">Model</h1>
+        <Failed error={resource.error} {...(isUnknown ? {} : { retry: resource.reload })} />
+      </>
+    );
   }
   return (
     <article class="run-page">

@@ -97,7 +97,9 @@ function MetricsCard({ run }: { run: Run }) {
             <thead>
               <tr>
                 <th scope="col">Metric</th>
-                <th scope="col" aria-label="Course" />
+                <th scope="col">
+                  <span class="sr-only">Course</span>
+                </th>
                 <th scope="col" class="numeric">last</th>
                 <th scope="col" class="numeric">min</th>
                 <th scope="col" class="numeric">max</th>

@@ -50,6 +50,7 @@ export function RunView({ runId }: { runId: string }) {
     const isUnknown = resource.error instanceof ApiError && resource.error.status === 404;
     return (
       <>
+        <h1 class="sr-only">Run</h1>
         <Failed error={resource.error} {...(isUnknown ? {} : { retry: resource.reload })} />
         <p class="center">
           <Link to="/">All runs</Link> · <Link to="/?deleted=1">The trash</Link>

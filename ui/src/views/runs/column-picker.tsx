@@ -72,12 +72,12 @@ function Panel({
       <div class="picker-scroll">
         {text === "" && (
           <section>
-            <h3>
+            <h2>
               Shown
               <button type="button" class="link" onClick={() => onChange(null)}>
                 back to the default
               </button>
-            </h3>
+            </h2>
             <ul class="picker-list">
               {columns.map((column) => (
                 <li key={column.id}>
@@ -157,7 +157,7 @@ function Panel({
 function Section({ title, children }: { title: string; children: preact.ComponentChildren }) {
   return (
     <section>
-      <h3>{title}</h3>
+      <h2>{title}</h2>
       <ul class="picker-list">{children}</ul>
     </section>
   );
