@@ -1,0 +1,388 @@
+"""Read models in PostgreSQL: who folds, how builds change, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+
+from ingest.errors import StoreUnavailable
+from ingest.event_stores.postgres import PostgresEventStore
+from ingest.event_stores.postgres_connections import PostgresOptions
+from ingest.read_side_postgres import PostgresReadSide, open_postgres_read_side
+from projections.build_progress import BuildProgress
+from projections.building import Building
+from projections.kinds import KINDS
+from projections.postgres.builds import PostgresBuilds
+from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.leadership import PostgresLeadership
+from projections.postgres.readers import PostgresReaders, ReaderPool
+from projections.postgres.sessions import Session
+from projections.postgres.tables import LeadershipLost, PostgresBuild
+from projections.projection import CheckpointMoved, Projection, ProjectionStoreFailed
+from projections.read_models import RunSearch
+from projections.rounds import decoded
+from projections.runs_queries import RunsQueries
+from projections.search.errors import InvalidQuery
+from tests.support.logs import batch_to_append, event
+from tests.support.pgbouncer import running_pgbouncer
+from tests.support.postgres import DURABLE, running_postgres
+
+RUNS, _ = KINDS
+PAUSE_S = 0.4
+
+
+@dataclass
+class Member:
+    """One server's part of the folding, without its loops: the test says what it does when."""
+
+    leadership: PostgresLeadership
+    builds: PostgresBuilds
+
+    async def begin(self, store: PostgresEventStore) -> tuple[PostgresBuild, Projection]:
+        build, projection = await self.builds.begin(RUNS, store)
+        assert isinstance(build, PostgresBuild)
+        return build, projection
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[PostgresEventStore]:
+    store = await PostgresEventStore.open(PostgresOptions(postgres_dsn))
+    yield store
+    await store.aclose()
+
+
+@asynccontextmanager
+async def member(dsn: str, *, ttl_s: float = PAUSE_S) -> AsyncIterator[Member]:
+    place = PostgresPlace(dsn)
+    leadership = PostgresLeadership(Session(place, name="lease"), "default", ttl_s=ttl_s)
+    builds = PostgresBuilds(place, "default", token=lambda: leadership.token)
+    try:
+        yield Member(leadership, builds)
+    finally:
+        await builds.aclose()
+        await leadership.release()
+
+
+async def leads(member: Member) -> None:
+    async with asyncio.timeout(10):
+        while not await member.leadership.acquire():
+            await asyncio.sleep(0.02)
+
+
+async def tagged(store: PostgresEventStore, n: int) -> None:
+    for number in range(1, n + 1):
+        records = [event("tags.set", number, tags={"n": str(number)})]
+        await store.append(batch_to_append("run", "w", number, records))
+
+
+async def paused(member: Member) -> None:
+    """As a stopped process does: it renews no more, and does not know what happens meanwhile."""
+    renewing = member.leadership._renewing
+    assert renewing is not None
+    renewing.cancel()
+    await asyncio.wait([renewing])
+
+
+async def test_of_two_that_believe_they_lead_only_the_latter_folds(
+    postgres_dsn: str, store: PostgresEventStore
+) -> None:
+    await tagged(store, 2)
+    one, two = [
+        decoded(batch) for batch in await store.read(after=0, batches_max=2, bytes_max=9_999)
+    ]
+    async with member(postgres_dsn) as former, member(postgres_dsn) as latter:
+        await leads(former)
+        build, projection = await former.begin(store)
+        await projection.apply([one])
+        await paused(former)
+        await leads(latter)
+        taken_over = await latter.builds.open(RUNS, build, store)
+
+        assert await former.leadership.holds(), "it was not told"
+        with pytest.raises(LeadershipLost):
+            await projection.apply([two])
+        with pytest.raises(LeadershipLost):
+            await former.builds.switch(build)
+        await taken_over.apply([two])
+
+        assert await taken_over.position() == 2
+        rest = await former.builds.open(RUNS, build, store)
+        assert await rest.position() == 2
+        for opened in (projection, taken_over, rest):
+            await opened.aclose()
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_leader_finds_out_that_another_leads(postgres_dsn: str) -> None:
+    async with member(postgres_dsn) as former, member(postgres_dsn) as latter:
+        await leads(former)
+        async with asyncpg_connection(postgres_dsn) as connection:
+            await connection.execute("UPDATE tracker.projection_lease SET expires_at = 'epoch'")
+            await leads(latter)
+
+        async with asyncio.timeout(10):
+            while await former.leadership.holds():
+                await asyncio.sleep(0.02)
+        assert await latter.leadership.holds()
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_leader_that_leaves_is_followed_at_once(postgres_dsn: str) -> None:
+    async with member(postgres_dsn) as latter:
+        async with member(postgres_dsn, ttl_s=60) as former:
+            await leads(former)
+            assert not await latter.leadership.acquire()
+
+        assert await latter.leadership.acquire()
+
+
+async def test_a_checkpoint_that_somebody_moved_is_not_moved_again(
+    postgres_dsn: str, store: PostgresEventStore
+) -> None:
+    await tagged(store, 2)
+    one, two = [
+        decoded(batch) for batch in await store.read(after=0, batches_max=2, bytes_max=9_999)
+    ]
+    async with member(postgres_dsn, ttl_s=60) as alone:
+        await leads(alone)
+        build, projection = await alone.begin(store)
+        double = await alone.builds.open(RUNS, build, store)
+        await projection.apply([one])
+
+        with pytest.raises(CheckpointMoved):
+            await double.apply([one, two])
+
+        assert await projection.position() == 1
+        await projection.apply([two])
+        await projection.aclose()
+        await double.aclose()
+
+
+async def test_nobody_takes_over_beside_a_switch_and_a_paused_one_is_undone(
+    postgres_dsn: str, store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with member(postgres_dsn) as former, member(postgres_dsn) as latter:
+        await leads(former)
+        first, projection = await former.begin(store)
+        await projection.aclose()
+        await former.builds.switch(first)
+        second, projection = await former.begin(store)
+        await projection.aclose()
+        script, reached, taken = PostgresConnection.script, asyncio.Event(), asyncio.Event()
+        loop, commits = asyncio.get_running_loop(), iter(("of the statistics", "of the switch"))
+
+        def stopped(self: PostgresConnection, sql: str, *, within_s: float | None = None) -> None:
+            if sql == "COMMIT" and next(commits) == "of the switch":
+                # The process stops here, for longer than it may.
+                loop.call_soon_threadsafe(reached.set)
+                asyncio.run_coroutine_threadsafe(taken.wait(), loop).result()
+            script(self, sql, within_s=within_s)
+
+        monkeypatch.setattr(PostgresConnection, "script", stopped)
+        switching = asyncio.create_task(former.builds.switch(second))
+        await reached.wait()
+        monkeypatch.setattr(PostgresConnection, "script", script)
+        await paused(former)
+        await leads(latter)
+        serving = await latter.builds.current("runs")
+        taken.set()
+
+        with pytest.raises(ProjectionStoreFailed):
+            await switching
+        assert serving == await latter.builds.current("runs") == first
+
+
+async def test_what_serves_is_not_removed_and_leftovers_are(
+    postgres_dsn: str, store: PostgresEventStore
+) -> None:
+    async with member(postgres_dsn, ttl_s=60) as alone:
+        await leads(alone)
+        serving, projection = await alone.begin(store)
+        await projection.aclose()
+        await alone.builds.switch(serving)
+        left, projection = await alone.begin(store)
+        await projection.aclose()
+
+        await alone.builds.remove(serving)
+        await alone.builds.remove_leftovers()
+
+        assert await alone.builds.current("runs") == serving
+        assert await schemas(postgres_dsn) == {serving.schema}
+        assert left.schema != serving.schema
+
+
+async def schemas(dsn: str) -> set[str]:
+    async with asyncpg_connection(dsn) as connection:
+        rows = await connection.fetch(
+            "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'tracker\\_%'"
+        )
+    return {row["nspname"] for row in rows}
+
+
+@asynccontextmanager
+async def asyncpg_connection(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_a_rebuild_waits_out_a_store_that_is_away_and_folds_nothing_twice(
+    postgres_dsn: str, store: PostgresEventStore
+) -> None:
+    await tagged(store, 3)
+    async with member(postgres_dsn, ttl_s=60) as alone:
+        await leads(alone)
+        build, projection = await alone.begin(store)
+        rebuild = Building(
+            build, projection, store, BuildProgress("runs"),
+            reopen=lambda: alone.builds.open(RUNS, build, store),
+        )  # fmt: skip
+        async with asyncpg_connection(postgres_dsn) as connection:
+            # Somebody else's commit, as one of our own that was not heard of.
+            elsewhere = await alone.builds.open(RUNS, build, store)
+            (first,) = await store.read(after=0, batches_max=1, bytes_max=9_999)
+            await elsewhere.apply([decoded(first)])
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'tracker' AND pid <> pg_backend_pid()"
+            )
+
+        async with asyncio.timeout(20):
+            while rebuild.position < 3:
+                with suppress(ProjectionStoreFailed, CheckpointMoved, StoreUnavailable):
+                    await rebuild.round()
+
+        assert rebuild.progress.error is None
+        assert await rebuild.projection.position() == 3
+        await rebuild.projection.aclose()
+        await elsewhere.aclose()
+
+
+async def test_readers_recover_after_postgres_was_killed_and_never_see_the_past() -> None:
+    with running_postgres(DURABLE) as server:
+        store = await PostgresEventStore.open(PostgresOptions(server.dsn()))
+        async with open_postgres_read_side(store, server.dsn(), workspace="default") as side:
+            await tagged(store, 20)
+            assert await side.wait_for(20, timeout_s=20)
+            server.kill()
+
+            with pytest.raises(ProjectionStoreFailed, match="PostgreSQL"):
+                await side.runs.position()
+            await asyncio.to_thread(server.start)
+
+            assert await until_answered(side) == 20
+            await append_until_taken(store, 21)
+            assert await side.wait_for(21, timeout_s=20)
+            assert await tag_n(side) == "21"
+        await store.aclose()
+
+
+async def until_answered(side: PostgresReadSide) -> int:
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(ProjectionStoreFailed):
+                return await side.runs.position()
+            await asyncio.sleep(0.05)
+
+
+async def append_until_taken(store: PostgresEventStore, number: int) -> None:
+    batch = batch_to_append(
+        "run", "w", number, [event("tags.set", number, tags={"n": str(number)})]
+    )
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(StoreUnavailable):
+                await store.append(batch)
+                return
+            await asyncio.sleep(0.05)
+
+
+async def tag_n(side: PostgresReadSide) -> str:
+    run = await side.runs.get_run("run", live_run_ids=frozenset())
+    assert run is not None
+    return run.tags["n"]
+
+
+async def test_another_server_folds_soon_after_the_leader_was_killed(
+    postgres_dsn: str, store: PostgresEventStore
+) -> None:
+    command = [sys.executable, "-m", "tests.support.postgres_reads_process", postgres_dsn]
+    leader = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert leader.stdout is not None
+    assert await leader.stdout.readline() == b"reads\n"
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        await tagged(store, 1)
+        assert await side.wait_for(1, timeout_s=20)
+        assert not await side.leadership.holds()
+
+        leader.kill()
+        await append_until_taken(store, 2)
+
+        assert await side.wait_for(2, timeout_s=30)
+        assert await side.leadership.holds()
+        assert await tag_n(side) == "2"
+    await leader.wait()
+
+
+async def test_it_all_works_through_a_pooler_of_transactions(postgres_dsn: str) -> None:
+    with running_pgbouncer(postgres_dsn, pool_size=6) as dsn:
+        store = await PostgresEventStore.open(PostgresOptions(dsn))
+        assert store.connections.is_pooled
+        async with open_postgres_read_side(store, dsn, workspace="default") as side:
+            await tagged(store, 5)
+            assert await side.wait_for(5, timeout_s=20)
+            await side.ask_rebuild("runs")
+
+            async def ask(number: int) -> None:
+                found = await side.runs.search_runs(RunSearch(filter="tags.n LIKE '_'"))
+                assert [run.tags["n"] for run in found.items] == ["5"], number
+                assert await side.series.position() == 5
+
+            async with asyncio.timeout(20):
+                while not all(state.is_over for state in await side.rebuild_states()):
+                    await asyncio.gather(*map(ask, range(8)))
+            await asyncio.gather(*map(ask, range(8)))
+            assert [state.error for state in await side.rebuild_states()] == [None]
+        await store.aclose()
+
+
+async def test_a_reader_that_finds_no_free_connection_is_told_to_try_again(
+    postgres_dsn: str, store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.postgres.readers.WAIT_S", 0.05)
+    pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
+    runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
+    go_on = threading.Event()
+    busy = asyncio.create_task(pool.run("BEGIN", lambda connection: go_on.wait(20)))
+    await asyncio.sleep(0)
+
+    with pytest.raises(ProjectionStoreFailed, match="try again"):
+        await runs.position()
+
+    go_on.set()
+    assert await busy
+    with pytest.raises(ProjectionStoreFailed, match="not built yet"):
+        await runs.position()
+    await pool.aclose()
+
+
+async def test_a_search_that_takes_too_long_is_ended_and_the_next_one_answered(
+    postgres_dsn: str, store: PostgresEventStore
+) -> None:
+    pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
+    begin = "BEGIN READ ONLY; SET LOCAL statement_timeout = 50"
+
+    with pytest.raises(InvalidQuery, match="narrow"):
+        await pool.run(begin, lambda connection: connection.direct("SELECT pg_sleep(20)"))
+
+    assert await pool.run(begin, lambda connection: connection.direct("SELECT 1")) == [(1,)]
+    await pool.aclose()
