@@ -155,6 +155,39 @@ class RunView:
     order_us: int = 0
 
 
+class LatestPoint(NamedTuple):
+    """Of a metric's points the one of the greatest step, then time, then value."""
+
+    key: str
+    value: float
+    time_us: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class LatestRun:
+    """A run as a page of MLflow's search shows it: RunView's fields, but for `metrics`.
+
+    Compared by identity, so that what was made of one can be kept beside it.
+    """
+
+    run_id: str
+    name: str
+    experiment_id: str
+    user_id: str
+    status: str
+    lifecycle_stage: str
+    start_time_us: int
+    end_time_us: int | None
+    parent_run_id: str | None
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Sequence[LatestPoint]
+    inputs: Sequence[InputView]
+    model_inputs: Sequence[ModelLink]
+    model_outputs: Sequence[ModelLink]
+
+
 @dataclass(frozen=True, slots=True)
 class ExperimentView:
     experiment_id: str
@@ -227,6 +260,13 @@ class RunsReadStore(Protocol):
     async def get_run(self, run_id: str, *, live_run_ids: frozenset[str]) -> RunView | None: ...
 
     async def search_runs(self, search: RunSearch) -> Page[RunView]: ...
+
+    async def search_latest_runs(self, search: RunSearch) -> Page[LatestRun]:
+        """The same runs, with less of each, sooner; the tokens are good for both.
+
+        The same object as before, mostly, for a run that has not changed since.
+        """
+        ...
 
     async def get_experiment(self, experiment_id: str) -> ExperimentView | None: ...
 

@@ -26,6 +26,7 @@ from projections.read_models import (
     Filter,
     KeyPage,
     KeySearch,
+    LatestRun,
     Order,
     Page,
     RunSearch,
@@ -35,9 +36,9 @@ from projections.read_models import (
 from projections.readers import QueryReaders, Readers
 from projections.run_groups import GroupPage, GroupSearch
 from projections.run_groups_sqlite import find_groups
+from projections.runs_latest import LatestRuns
 from projections.runs_search import check_texts, find_runs
-from projections.runs_views import SQL, experiment_views, fitting, run_view, run_views
-from projections.search.limits import PAGE_ENTRIES_MAX
+from projections.runs_views import SQL, experiment_views, fitting, run_view, run_views, weights_of
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class RunsQueries:
         self._readers = Readers(tables) if isinstance(tables, Path) else tables
         self._dialect = self._readers.dialect
         self._clock_us = clock_us
+        self._latest = LatestRuns()
 
     async def position(self) -> int:
         return await self._readers.run(_position)
@@ -67,14 +69,26 @@ class RunsQueries:
         return await self._readers.run(lambda c: run_view(c, run_id, live_run_ids))
 
     async def search_runs(self, search: RunSearch) -> Page[RunView]:
+        def views(connection: Connection, run_nos: Sequence[int]) -> list[RunView]:
+            count = fitting(weights_of(connection, run_nos))
+            return run_views(connection, run_nos[:count], search.live_run_ids)
+
+        return await self._page(search, views)
+
+    async def search_latest_runs(self, search: RunSearch) -> Page[LatestRun]:
+        return await self._page(search, self._latest.of)
+
+    async def _page(
+        self, search: RunSearch, first_of: Callable[[Connection, Sequence[int]], list[T]]
+    ) -> Page[T]:
+        """`first_of` gives as many of the runs found as make a page."""
         if search.now_us == 0:
             search = replace(search, now_us=self._clock_us())
 
-        def query(connection: Connection) -> Page[RunView]:
+        def query(connection: Connection) -> Page[T]:
             found = find_runs(connection, search, self._dialect)
-            count = fitting(connection, found.run_nos, entries_max=PAGE_ENTRIES_MAX)
-            views = run_views(connection, found.run_nos[:count], search.live_run_ids)
-            return Page(views, found.token_after(count), _position(connection))
+            items = first_of(connection, found.run_nos)
+            return Page(items, found.token_after(len(items)), _position(connection))
 
         return await self._readers.run(query)
 

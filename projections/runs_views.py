@@ -25,6 +25,7 @@ from projections.read_models import (
     RunView,
     WriterView,
 )
+from projections.search.limits import PAGE_ENTRIES_MAX
 from projections.sqlite import statements
 from tracker.events.types import RunStatus
 
@@ -45,14 +46,14 @@ def run_views(
 ) -> list[RunView]:
     """The runs of these numbers, in their order, without their writers."""
     asked = {"run_nos": json.dumps(list(run_nos))}
-    params = _texts(connection, "params", asked)
-    tags = _texts(connection, "tags", asked)
+    params = texts_of(connection, "params", asked)
+    tags = texts_of(connection, "tags", asked)
     metrics = _metrics(connection, asked)
     conflicts: defaultdict[int, list[ParamConflict]] = defaultdict(list)
     for run_no, *conflict in connection.execute(SQL["conflicts"], asked):
         conflicts[run_no].append(ParamConflict(*conflict))
-    inputs = _inputs(connection, asked)
-    links = _model_links(connection, asked)
+    inputs = inputs_of(connection, asked)
+    links = model_links_of(connection, asked)
     views = []
     for row in connection.execute(SQL["runs"], asked):
         (run_no, run_id, name, experiment_id, user_id, status, is_deleted, *rest) = row
@@ -85,15 +86,20 @@ def run_views(
     return views
 
 
-def fitting(connection: Connection, run_nos: Sequence[int], *, entries_max: int) -> int:
-    """How many of the runs, from the first, hold at most `entries_max` entries; at least one."""
+def weights_of(connection: Connection, run_nos: Sequence[int]) -> list[int]:
+    """How many entries each of the runs has."""
     asked = {"run_nos": json.dumps(list(run_nos))}
+    return [weight for (weight,) in connection.execute(SQL["weights"], asked)]
+
+
+def fitting(weights: Sequence[int]) -> int:
+    """How many runs of these weights, from the first, make a page; at least one."""
     total = 0
-    for count, (weight,) in enumerate(connection.execute(SQL["weights"], asked)):
+    for count, weight in enumerate(weights):
         total += weight
-        if total > entries_max:
+        if total > PAGE_ENTRIES_MAX:
             return max(1, count)
-    return len(run_nos)
+    return len(weights)
 
 
 def run_view(connection: Connection, run_id: str, live_run_ids: frozenset[str]) -> RunView | None:
@@ -139,7 +145,7 @@ def experiment_views(connection: Connection, experiment_ids: Sequence[str]) -> l
     return views
 
 
-def _texts(
+def texts_of(
     connection: Connection, statement: str, asked: Mapping[str, str]
 ) -> dict[int, dict[str, str]]:
     return {
@@ -147,7 +153,7 @@ def _texts(
     }
 
 
-def _model_links(
+def model_links_of(
     connection: Connection, asked: Mapping[str, str]
 ) -> dict[tuple[int, str], list[ModelLink]]:
     links: defaultdict[tuple[int, str], list[ModelLink]] = defaultdict(list)
@@ -156,7 +162,7 @@ def _model_links(
     return links
 
 
-def _inputs(connection: Connection, asked: Mapping[str, str]) -> dict[int, list[InputView]]:
+def inputs_of(connection: Connection, asked: Mapping[str, str]) -> dict[int, list[InputView]]:
     tags: defaultdict[tuple[int, str, str], dict[str, str]] = defaultdict(dict)
     for run_no, name, digest, key, value in connection.execute(SQL["input_tags"], asked):
         tags[run_no, name, digest][key] = value
@@ -181,14 +187,14 @@ def _metrics(
         last, first = row[2:5], row[5:8]
         last_bits, first_bits = row[14:] or (last[0], first[0])
         if type(last_bits) is int:
-            last = (_exact(last_bits), *last[1:])
+            last = (exact(last_bits), *last[1:])
         if type(first_bits) is int:
-            first = (_exact(first_bits), *first[1:])
+            first = (exact(first_bits), *first[1:])
         of_run[row[1]] = new(MetricSummary, (new(Point, last), new(Point, first), *row[8:14]))
     return metrics
 
 
-def _exact(bits: int) -> float:
+def exact(bits: int) -> float:
     number: float = _FLOAT.unpack(_BITS.pack(bits))[0]
     return number
 

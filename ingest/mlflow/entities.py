@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import isfinite, isnan
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from projections.read_models import ExperimentView, RunView
+from projections.read_models import ExperimentView, LatestPoint, LatestRun, RunView
 from tracker import tag_names
+
+AnyRun: TypeAlias = RunView | LatestRun
 
 LARGEST: Final = 1.7976931348623157e308
 
@@ -49,13 +51,13 @@ def artifact_uri(location: str, run_id: str) -> str:
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{more}"))
 
 
-def run_json(view: RunView, location: str) -> dict[str, Any]:
+def run_json(view: AnyRun, location: str) -> dict[str, Any]:
     """A run; `location` is its experiment's artifact location."""
     data: dict[str, Any] = {}
     if view.metrics:
         data["metrics"] = [
-            metric_json(key, summary.last.value, summary.last.time_us // 1000, summary.last.step)
-            for key, summary in view.metrics.items()
+            metric_json(key, value, time_us // 1000, step)
+            for key, value, time_us, step in _latest_points(view)
         ]
     if view.params:
         data["params"] = key_values(view.params)
@@ -70,7 +72,16 @@ def run_json(view: RunView, location: str) -> dict[str, Any]:
     }
 
 
-def run_info_json(view: RunView, location: str) -> dict[str, Any]:
+def _latest_points(view: AnyRun) -> Iterable[LatestPoint]:
+    if isinstance(view, LatestRun):
+        return view.metrics
+    return (
+        LatestPoint(key, last.value, last.time_us, last.step)
+        for key, (last, *_) in view.metrics.items()
+    )
+
+
+def run_info_json(view: AnyRun, location: str) -> dict[str, Any]:
     info: dict[str, Any] = {
         "run_uuid": view.run_id,
         "experiment_id": view.experiment_id,
@@ -87,7 +98,7 @@ def run_info_json(view: RunView, location: str) -> dict[str, Any]:
     return info
 
 
-def run_tags(view: RunView) -> Mapping[str, str]:
+def run_tags(view: AnyRun) -> Mapping[str, str]:
     """The run's tags; those that say what its own fields say agree with them."""
     name_is_said = not view.name or view.tags.get(tag_names.RUN_NAME) == view.name
     parent = view.parent_run_id
@@ -117,7 +128,7 @@ def mangled(value: float) -> float | str:
     return LARGEST if value > 0 else -LARGEST
 
 
-def inputs_json(view: RunView) -> dict[str, Any]:
+def inputs_json(view: AnyRun) -> dict[str, Any]:
     """RunInputs: the datasets and models that the run read."""
     inputs: dict[str, Any] = {}
     datasets = [_dataset_input(item) for item in view.inputs]
@@ -129,7 +140,7 @@ def inputs_json(view: RunView) -> dict[str, Any]:
     return inputs
 
 
-def outputs_json(view: RunView) -> dict[str, Any]:
+def outputs_json(view: AnyRun) -> dict[str, Any]:
     models = [{"model_id": item.model_id, "step": item.step} for item in view.model_outputs]
     return {"model_outputs": models} if models else {}
 

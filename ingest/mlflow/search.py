@@ -17,7 +17,7 @@ from aiohttp import web
 
 from ingest.messages import json_answer
 from ingest.mlflow.bodies import Fields, query_list, read_fields, wrong_type
-from ingest.mlflow.entities import experiment_json, run_json
+from ingest.mlflow.entities import experiment_json
 from ingest.mlflow.errors import invalid
 from ingest.mlflow.filter_grammar import EXPERIMENTS, RUNS, parse_filter
 from ingest.mlflow.filter_trees import (
@@ -27,14 +27,16 @@ from ingest.mlflow.filter_trees import (
     run_order,
 )
 from ingest.mlflow.names import experiment_id_of
+from ingest.mlflow.printed_runs import PrintedRuns
 from ingest.mlflow.reading import current_runs, locations_of
+from ingest.mlflow.services import MLFLOW
 from projections.read_models import (
     ExperimentView,
     Filter,
+    LatestRun,
     Order,
     Page,
     RunSearch,
-    RunView,
     ViewType,
 )
 from projections.search.errors import InvalidQuery
@@ -43,8 +45,10 @@ RESULTS_MAX: Final = 50_000
 RUNS_DEFAULT: Final = 1000
 # A page of very wide runs ends early in the store; so many parts of one are put together.
 PARTS_MAX: Final = 8
-# Texts beyond this are read beside the event loop.
+# Longer texts are read, and pages of more entries are printed, beside the event loop:
+# both take a millisecond or two.
 _LONG: Final = 2_000
+_MANY: Final = 4_000
 
 _VIEWS: Final[Mapping[Any, ViewType]] = {
     1: ViewType.ACTIVE_ONLY,
@@ -77,23 +81,32 @@ async def search_runs(request: web.Request) -> web.Response:
         max_results=max_results,
         page_token=token,
     )
-    found: list[RunView] = []
+    found: list[LatestRun] = []
     for _ in range(PARTS_MAX):
-        part = await _page(runs.search_runs(search))
+        part = await _page(runs.search_latest_runs(search))
         found.extend(part.items)
         token = part.next_page_token
         if token is None or len(found) >= max_results:
             break
         search = replace(search, page_token=token, max_results=max_results - len(found))
-    locations = await locations_of(request, [run.experiment_id for run in found])
-    body = await asyncio.to_thread(_runs_body, found, locations, token)
+    locations = await locations_of(request, {run.experiment_id for run in found})
+    printed = request.app[MLFLOW].printed_runs
+    if sum(printed.work_of(run) for run in found) > _MANY:
+        body = await asyncio.to_thread(_runs_body, found, locations, token, printed)
+    else:
+        body = _runs_body(found, locations, token, printed)
     return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
-def _runs_body(runs: Sequence[RunView], locations: Mapping[str, str], token: str | None) -> bytes:
+def _runs_body(
+    runs: Sequence[LatestRun],
+    locations: Mapping[str, str],
+    token: str | None,
+    printed: PrintedRuns,
+) -> bytes:
     answer: dict[str, Any] = {}
     if runs:
-        answer["runs"] = [run_json(run, locations[run.experiment_id]) for run in runs]
+        answer["runs"] = [printed.json_of(run, locations[run.experiment_id]) for run in runs]
     if token is not None:
         answer["next_page_token"] = token
     return orjson.dumps(answer)

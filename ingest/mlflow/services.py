@@ -15,6 +15,7 @@ from aiohttp import web
 from ingest.components import COUNTERS, LEASE_BOOK
 from ingest.mlflow.history_cache import HistoryCache
 from ingest.mlflow.metric_writers import MetricWriters
+from ingest.mlflow.printed_runs import PrintedRuns
 from ingest.state import EVENT_STORE
 
 ACTIVE_S: Final = 2.0
@@ -86,6 +87,7 @@ class MlflowServices:
     locations: Locations = field(default_factory=Locations)
     locks: StreamLocks = field(default_factory=StreamLocks)
     histories: HistoryCache = field(default_factory=HistoryCache)
+    printed_runs: PrintedRuns = field(default_factory=PrintedRuns)
 
 
 MLFLOW: web.AppKey[MlflowServices] = web.AppKey("mlflow", MlflowServices)

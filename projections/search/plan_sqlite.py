@@ -168,21 +168,30 @@ def _narrowest(
 ) -> tuple[Access, ast.Expression | None] | None:
     """The access that yields the fewest rows, at most `rows_max`, and its condition."""
     accesses: list[tuple[Access, ast.Expression | None]] = []
-    if selection.experiment_ids:
-        access = experiments_access(selection.experiment_ids, selection.entity.dialect)
-        accesses.append((access, None))
-    for condition in selection.conditions:
+    # Nothing is counted further than the best so far, so what is likely best comes first.
+    for condition in sorted(selection.conditions, key=_is_wide):
         if condition in without:
             continue
         found = access_for(condition, selection.entity)
         if found is not None:
             accesses.append((found, condition))
+    if selection.experiment_ids:
+        access = experiments_access(selection.experiment_ids, selection.entity.dialect)
+        accesses.append((access, None))
     best = None
     for access, covered in accesses:
         rows = _yield_of(connection, access, rows_max=rows_max)
         if rows is not None:
             best, rows_max = (access, covered), rows - 1
     return best
+
+
+def _is_wide(condition: ast.Expression) -> bool:
+    """Whether it names no values, so that it mostly holds for more runs than one that does."""
+    match condition:
+        case ast.Compare(_, ast.Comparison.EQ) | ast.OneOf(_, _, False):
+            return False
+    return True
 
 
 def _yield_of(connection: Connection, access: Access, *, rows_max: int) -> int | None:

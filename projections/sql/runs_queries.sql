@@ -48,6 +48,14 @@ FROM json_each(:run_nos) j
 CROSS JOIN run_metric m ON m.run_no = j.value
 CROSS JOIN key k ON k.key_id = m.key_id;
 
+-- name: latest_points
+-- The bits where the number does not say it all, else NULL.
+SELECT m.run_no, k.key, m.last_value, m.last_us, m.last_step,
+       CASE WHEN m.last_value <> 0 THEN NULL ELSE m.last_bits END
+FROM json_each(:run_nos) j
+CROSS JOIN run_metric m ON m.run_no = j.value
+CROSS JOIN key k ON k.key_id = m.key_id;
+
 -- name: conflicts
 SELECT c.run_no, k.key, c.value, c.writer_id
 FROM json_each(:run_nos) j

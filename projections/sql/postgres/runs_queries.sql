@@ -33,6 +33,14 @@ JOIN run_metric m ON m.run_no = j.value
 JOIN key k ON k.key_id = m.key_id
 ORDER BY j.place, m.key_id;
 
+-- name: latest_points
+SELECT m.run_no, k.key, m.last_value, m.last_us, m.last_step,
+       CASE WHEN m.last_value <> 0 THEN NULL ELSE m.last_bits END
+FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
+JOIN run_metric m ON m.run_no = j.value
+JOIN key k ON k.key_id = m.key_id
+ORDER BY j.place, m.key_id;
+
 -- name: experiments
 SELECT e.experiment_id, e.name, e.lifecycle_stage, e.artifact_location, e.created_us,
        e.updated_us,

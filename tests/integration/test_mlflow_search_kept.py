@@ -1,0 +1,118 @@
+"""A search shows every run as it is now, however much of its page was kept from before."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from projections.runs_latest import LatestRuns
+from projections.sqlite import open_for_reading
+from tests.support.http_server import TestServer, batch_body, serving
+from tests.support.run_tables import MetricRow, RunRow, RunTables
+
+API = "/api/2.0/mlflow"
+MODEL = {"model_id": "m-" + "1" * 32}
+DATASET = {"name": "d", "digest": "1", "source_type": "local", "source": "there"}
+# One of each kind of write that changes what a page shows of a run.
+WRITES: list[tuple[str, dict[str, Any]]] = [
+    ("runs/log-metric", {"key": "loss", "value": 0.5, "timestamp": 5, "step": 1}),
+    ("runs/log-metric", {"key": "loss", "value": "NaN", "timestamp": 5, "step": 2}),
+    ("runs/log-metric", {"key": "odd", "value": -0.0, "timestamp": 5, "step": 2}),
+    ("runs/log-parameter", {"key": "lr", "value": "1"}),
+    ("runs/set-tag", {"key": "team", "value": "a"}),
+    ("runs/set-tag", {"key": "team", "value": "ü"}),
+    ("runs/delete-tag", {"key": "team"}),
+    ("runs/update", {"run_name": "renamed"}),
+    ("runs/update", {"status": "FINISHED", "end_time": 9_000}),
+    ("runs/log-inputs", {"datasets": [{"dataset": DATASET, "tags": []}], "models": [MODEL]}),
+    ("runs/outputs", {"models": [{**MODEL, "step": 3}]}),
+    ("runs/delete", {}),
+    ("runs/restore", {}),
+]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TestServer]:
+    given = {}
+    if request.param == "postgres":
+        given["backend_store_uri"] = request.getfixturevalue("postgres_dsn")
+    async with serving(tmp_path, **given) as server:
+        yield server
+
+
+async def post(server: TestServer, path: str, body: dict[str, Any]) -> Any:
+    answer = await server.ask("POST", f"{API}/{path}", json=body)
+    assert answer.status == 200, (path, answer.json)
+    return answer.json
+
+
+async def found(server: TestServer, *experiment_ids: str) -> dict[str, Any]:
+    body = {"experiment_ids": experiment_ids, "run_view_type": "ALL"}
+    answer = await post(server, "runs/search", body)
+    return {run["info"]["run_id"]: run for run in answer["runs"]}
+
+
+async def one(server: TestServer, run_id: str) -> Any:
+    answer = await server.ask("GET", f"{API}/runs/get", params={"run_id": run_id})
+    return answer.json["run"]
+
+
+async def test_a_search_shows_each_run_as_it_is_by_itself(server: TestServer) -> None:
+    experiment = await post(server, "experiments/create", {"name": "other"})
+    both = ("0", experiment["experiment_id"])
+    said = [{"experiment_id": "0"}, experiment]
+    ids = [(await post(server, "runs/create", body))["run"]["info"]["run_id"] for body in said]
+    before = await found(server, *both)
+
+    for path, body in WRITES:
+        await post(server, path, {"run_id": ids[1], **body})
+        now = await found(server, *both)
+        assert now[ids[1]] != before[ids[1]], path
+        assert now[ids[1]] == await one(server, ids[1]), path
+        assert now[ids[0]] == before[ids[0]]
+        before = now
+    for change, stage in {"delete": "deleted", "restore": "active"}.items():
+        await post(server, f"experiments/{change}", experiment)
+        now = await found(server, *both)
+        assert now[ids[1]] == await one(server, ids[1])
+        assert now[ids[1]]["info"]["lifecycle_stage"] == stage
+    answer = await server.append(batch_body(run_id=ids[0]))
+    assert answer.status == 200
+    assert (await found(server, *both))[ids[0]] == await one(server, ids[0])
+
+
+def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
+    metrics = {f"m{i}": MetricRow.of(1.0) for i in range(10)}
+    tables = RunTables(tmp_path / "runs.sqlite")
+    tables.put(runs=[RunRow(f"run{i}", metrics=metrics) for i in range(6)])
+    connection = open_for_reading(tmp_path / "runs.sqlite")
+    runs = LatestRuns(entries_max=50)  # of which a run here has 15 or 16
+
+    first = runs.of(connection, [1, 2, 3])
+    again = runs.of(connection, [3, 2, 1])
+    runs.of(connection, [4])
+    later = runs.of(connection, [1, 2, 3])
+
+    assert again == first[::-1]  # the same objects
+    assert [a is b for a, b in zip(first, later, strict=True)] == [True, True, False]
+    connection.close()
+    tables.close()
+
+
+def test_a_page_of_kept_runs_ends_where_one_of_new_runs_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.runs_views.PAGE_ENTRIES_MAX", 100)
+    metrics = {f"m{i}": MetricRow.of(1.0) for i in range(40)}
+    tables = RunTables(tmp_path / "runs.sqlite")
+    tables.put(runs=[RunRow(f"run{i}", metrics=metrics) for i in range(3)])
+    connection = open_for_reading(tmp_path / "runs.sqlite")
+    runs = LatestRuns(entries_max=10**6)
+
+    assert [len(runs.of(connection, numbers)) for numbers in ([1], [2], [3])] == [1, 1, 1]
+    assert [run.run_id for run in runs.of(connection, [1, 2, 3])] == ["run0", "run1"]
+    connection.close()
+    tables.close()
