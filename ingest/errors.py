@@ -6,12 +6,15 @@ the facts in `details`. Retryable ones carry `retry_after_s`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from projections.log import LogDamaged
 from projections.projection import ProjectionStoreFailed
 from projections.search import errors as search_errors
 from tracker.events.errors import CorruptPayload, InvalidEvent, PayloadTooLarge, TrackerError
+
+# Of a 503 that has no better guess of its own.
+RETRY_AFTER_S: Final = 1.0
 
 
 class ApiError(TrackerError):
@@ -260,6 +263,14 @@ def api_error_for(error: TrackerError) -> tuple[int, str]:
             return 400, "corrupt_payload"
         case _:
             return 500, "internal_error"
+
+
+def retry_after_of(error: TrackerError) -> float | None:
+    """Seconds after which it is worth sending it again; None when it is not. Every 503 says."""
+    if isinstance(error, ApiError) and error.retry_after_s is not None:
+        return error.retry_after_s
+    status, _ = api_error_for(error)
+    return RETRY_AFTER_S if status == 503 else None
 
 
 def details_of(error: TrackerError) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ingest.errors import (
     UnsupportedMediaType,
     api_error_for,
     details_of,
+    retry_after_of,
 )
 from ingest.logs import REQUEST_LOG, SERVER_LOG
 from ingest.messages import json_answer
@@ -130,7 +131,7 @@ def refusal(
     else:
         body = ErrorBody(code=code, message=message, details=details)
         response = json_answer(ErrorAnswer(error=body), status=status)
-    retry_after_s = error.retry_after_s if isinstance(error, ApiError) else None
+    retry_after_s = retry_after_of(error) if isinstance(error, TrackerError) else None
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
     if status == 401:
