@@ -22,6 +22,7 @@ from ingest.event_stores.base import AppendOutcome
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
 from ingest.event_stores.postgres_errors import DatabaseRefused
+from ingest.event_stores.postgres_rows import write_rows
 from tests.support.http_server import Answer, TestServer, batch_body, serving
 from tests.support.log_checks import check_log, numbered_batch, whole_log
 from tests.support.postgres import (
@@ -49,6 +50,10 @@ def dsn(postgres: PostgresServer) -> Iterator[str]:
         yield dsn
 
 
+RUN = "/api/v1/runs/run-1"
+SERIES = f"{RUN}/metrics/loss"
+
+
 @asynccontextmanager
 async def tracker_on(home: Path, dsn: str, **given: Any) -> AsyncIterator[TestServer]:
     async with serving(home, backend_store_uri=dsn, **given) as server:
@@ -56,25 +61,35 @@ async def tracker_on(home: Path, dsn: str, **given: Any) -> AsyncIterator[TestSe
         yield server
 
 
-async def refused(server: TestServer, *, because: str) -> None:
-    """Appends are answered 503 with a time to come back, and /ready says so too."""
-    answer = await server.append(batch_body(4, 3))
-    assert (answer.status, answer.code) == (503, "store_unavailable"), answer.body
-    assert because in answer.json["error"]["message"]
-    assert int(answer.headers["Retry-After"]) >= 1
-
-
-async def recovers(server: TestServer, *, within_s: float = 20.0) -> Answer:
-    """The same server takes the same batch, without having been restarted."""
+async def refused(server: TestServer, *, because: str, within_s: float = 20.0) -> None:
+    """Appends come to be answered 503 for this reason; for whatever reason, with a time to
+    come back. (A connection that its server has just closed is lost first.)"""
     deadline = time.monotonic() + within_s
-    while True:
+    told: list[str] = []
+    while because not in "".join(told[-1:]):
+        assert time.monotonic() < deadline, told
         answer = await server.append(batch_body(4, 3))
-        if answer.status == 200 or time.monotonic() > deadline:
-            assert answer.json["next_seq"] == 7
-            assert (await server.ask("GET", "/ready")).status == 200
-            return answer
-        assert answer.status == 503
-        await asyncio.sleep(0.05)
+        assert (answer.status, answer.code) == (503, "store_unavailable"), answer.body
+        assert int(answer.headers["Retry-After"]) >= 1
+        told.append(answer.json["error"]["message"])
+
+
+async def recovers(server: TestServer, *, within_s: float = 30.0) -> Answer:
+    """The same server takes the same batch and is ready, without having been restarted."""
+    async with asyncio.timeout(within_s):
+        while (answer := await server.append(batch_body(4, 3))).status != 200:
+            assert answer.status == 503, answer.body
+            await asyncio.sleep(0.05)
+        while (await server.ask("GET", "/ready")).status != 200:
+            await asyncio.sleep(0.05)
+    assert answer.json["next_seq"] == 7
+    return answer
+
+
+async def is_out_of_connections(server: TestServer) -> bool:
+    """Whether an append that changes nothing is refused for that."""
+    answer = await server.append(batch_body(1, 3))
+    return answer.status == 503 and "no connection left" in answer.json["error"]["message"]
 
 
 async def execute(dsn: str, *statements: str) -> None:
@@ -86,17 +101,30 @@ async def execute(dsn: str, *statements: str) -> None:
         await connection.close()
 
 
+# It waits until each has ended.
+END_SESSIONS = (
+    "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
+    " WHERE application_name = 'tracker' AND datname = current_database()"
+)
+
+
 async def test_a_stopped_postgres_is_waited_for(
     postgres: PostgresServer, dsn: str, tmp_path: Path
 ) -> None:
     async with tracker_on(tmp_path, dsn) as server:
         postgres.stop()
         await refused(server, because="cannot")
+        for path in ("/api/v1/events?after=0", RUN, SERIES):
+            answer = await server.ask("GET", path)
+            assert (answer.status, "Retry-After" in answer.headers) == (503, True), answer
         assert (await server.ask("GET", "/ready")).status == 503
         assert (await server.ask("GET", "/health")).status == 200
         await asyncio.to_thread(postgres.start)
 
         assert (await recovers(server)).json["outcome"] == "appended"
+        async with asyncio.timeout(20):
+            while (await server.ask("GET", f"{SERIES}?min_position=6")).status != 200:
+                await asyncio.sleep(0.05)
 
 
 async def test_a_killed_postgres_has_everything_that_was_acknowledged(
@@ -135,28 +163,22 @@ async def test_a_killed_postgres_has_everything_that_was_acknowledged(
 async def test_a_postgres_without_a_free_connection_is_waited_for(
     dsn: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:
+    held: list[asyncpg.Connection] = []
+
+    async def hold_all() -> None:
+        with suppress(asyncpg.TooManyConnectionsError):
+            while True:
+                held.append(await asyncpg.connect(postgres.dsn()))
+
     async with AsyncExitStack() as stack, tracker_on(tmp_path, dsn, postgres_pool_max=2) as server:
-        asking: list[asyncpg.Connection] = [await asyncpg.connect(dsn)]
-        stack.push_async_callback(asking[0].close)
-        held: list[asyncpg.Connection] = []
-
-        async def hold_all() -> None:
-            with suppress(asyncpg.TooManyConnectionsError):
-                while True:
-                    held.append(await asyncpg.connect(postgres.dsn()))
-
-        deadline = time.monotonic() + 20
-        answer = None
-        while (answer is None or answer.status == 200) and time.monotonic() < deadline:
-            await hold_all()
-            await asking[0].execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'tracker' AND datname = current_database()"
-            )
-            await hold_all()
-            answer = await server.append(batch_body(1, 3))
-        assert answer is not None
-        await refused(server, because="no connection left")
+        asking = await asyncpg.connect(dsn)
+        stack.push_async_callback(asking.close)
+        async with asyncio.timeout(60):
+            while not await is_out_of_connections(server):
+                # What the server gives up goes to whoever connects first.
+                await hold_all()
+                await asking.execute(END_SESSIONS)
+                await hold_all()
         for connection in held:
             await connection.close()
 
@@ -166,18 +188,14 @@ async def test_a_postgres_without_a_free_connection_is_waited_for(
 @pytest.mark.parametrize("setting", ["default_transaction_read_only"])
 async def test_a_read_only_postgres_is_waited_for(dsn: str, tmp_path: Path, setting: str) -> None:
     database = dsn.rpartition("/")[2]
-    restart = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tracker'"
-    )
     async with tracker_on(tmp_path, dsn) as server:
-        await execute(dsn, f'ALTER DATABASE "{database}" SET {setting} = on', restart)
-        await asyncio.sleep(0.1)
+        await execute(dsn, f'ALTER DATABASE "{database}" SET {setting} = on', END_SESSIONS)
         await refused(server, because="read-only")
         reading = await server.ask("GET", "/api/v1/events?after=0&limit=10")
         assert reading.status == 200
         await execute(
             dsn, "SET default_transaction_read_only = off",
-            f'ALTER DATABASE "{database}" RESET {setting}', restart,
+            f'ALTER DATABASE "{database}" RESET {setting}', END_SESSIONS,
         )  # fmt: skip
 
         await recovers(server)
@@ -204,17 +222,16 @@ async def test_a_server_that_is_paused_in_mid_append_does_not_hold_up_the_others
     other = await PostgresEventStore.open(PostgresOptions(dsn))
     await other.append(numbered_batch(1, 1, writer_id="w0"))
     has_lock = asyncio.Event()
-    write = postgres_commits.write_rows
 
     async def pause_then_write(*arguments: Any, **how: Any) -> None:
         has_lock.set()
         await asyncio.sleep(1.5)
-        await write(*arguments, **how)
+        await write_rows(*arguments, **how)
 
     monkeypatch.setattr(postgres_commits, "write_rows", pause_then_write)
     hanging = asyncio.create_task(paused.append(numbered_batch(1, 1, writer_id="w1")))
     await has_lock.wait()
-    monkeypatch.setattr(postgres_commits, "write_rows", write)
+    monkeypatch.setattr(postgres_commits, "write_rows", write_rows)
 
     began = time.monotonic()
     await other.append(numbered_batch(1, 1, writer_id="w2"))
@@ -239,7 +256,11 @@ def small_disk(postgres: PostgresServer) -> Iterator[tuple[str, Callable[[], Non
         give_away(folder)
         with postgres_tablespace(postgres, folder) as dsn:
             grow = ["mount", "-o", "remount,size=128m", str(folder)]
-            yield dsn, lambda: subprocess.run(grow, check=True) and None
+
+            def make_room() -> None:
+                subprocess.run(grow, check=True)
+
+            yield dsn, make_room
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
         folder.rmdir()
@@ -293,7 +314,7 @@ async def test_a_full_disk_takes_nothing_by_halves_and_goes_on_when_there_is_roo
         noise = chance.randbytes(500_000).hex()[:500_000].encode()
         assert next_seq < 200, "the disk never became full"
         try:
-            filler = type(batch)(batch.header, batch.payload + b"\0" * 0 + noise)
+            filler = type(batch)(batch.header, batch.payload + noise)
             next_seq = (await store.append(filler)).next_seq
         except StoreUnavailable as error:
             refusal = error
