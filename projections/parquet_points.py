@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from projections.arrow_arrays import numbers, texts
 from projections.columns import Columns, Float64s, Int64s
 from projections.projection import DecodedBatch
 from tracker.events.ids import DEFAULT_EXPERIMENT_ID
@@ -91,15 +92,16 @@ def _table_of(columns: list[_Column], runs: list[str], keys: list[str]) -> Any:
     lengths = [len(column[2]) for column in columns]
     run_numbers = np.repeat(np.array([c[0] for c in columns], np.int32), lengths)
     key_numbers = np.repeat(np.array([c[1] for c in columns], np.int32), lengths)
-    times = np.concatenate([c[3] for c in columns])
+    schema = points_schema()
+    from_arrays = pa.DictionaryArray.from_arrays
     return pa.Table.from_arrays(
         [
-            pa.DictionaryArray.from_arrays(run_numbers, pa.array(runs, pa.string())),
-            pa.DictionaryArray.from_arrays(key_numbers, pa.array(keys, pa.string())),
-            pa.array(np.concatenate([c[2] for c in columns])),
-            pa.array(times).view(pa.timestamp("us", tz="UTC")),
-            # From the buffer, so that a NaN stays the NaN that it is and becomes no null.
-            pa.array(np.concatenate([c[4] for c in columns]), from_pandas=False),
+            from_arrays(numbers(run_numbers, pa.int32()), texts(runs)),
+            from_arrays(numbers(key_numbers, pa.int32()), texts(keys)),
+            *(
+                numbers(np.concatenate([c[at] for c in columns]), schema.field(at).type)
+                for at in (2, 3, 4)
+            ),
         ],
-        schema=points_schema(),
+        schema=schema,
     )

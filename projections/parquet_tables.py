@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from projections.arrow_arrays import optional_numbers, texts
 from projections.model_rules import ModelState
 from projections.sqlite import statements
 from tracker.events.ids import DEFAULT_EXPERIMENT_ID
@@ -126,8 +127,8 @@ def _table(columns: list[tuple[str, str]], rows: list[_Row]) -> Any:
 def _array(kind: Any, values: _Row) -> Any:
     import pyarrow as pa
 
-    if pa.types.is_timestamp(kind):
-        return pa.array(values, pa.int64()).cast(kind)
+    if pa.types.is_string(kind):
+        return texts(values)
     if pa.types.is_floating(kind):  # kept as text, which has a word for NaN
-        return pa.array([float(value) for value in values], kind)
-    return pa.array(values, kind)
+        values = tuple(map(float, values))
+    return optional_numbers(values, kind)

@@ -27,6 +27,7 @@ from ingest.archive.objects import Objects
 from ingest.replay.copying import LogsDiffer
 from ingest.replay.sinks import Noted
 from ingest.replay.tally import Count, mixed, seed_of
+from projections.arrow_arrays import numbers, numpy_of
 from projections.parquet_tables import WHOLE_TABLES
 
 _FORMAT: Final = 2
@@ -138,11 +139,9 @@ def count_points(table: Any, counts: dict[str, Count]) -> None:
             continue
         runs, run_numbers = _dictionary(batch.column("run_id"))
         keys, key_numbers = _dictionary(batch.column("key"))
-        steps = np.ascontiguousarray(batch.column("step").to_numpy()).view(np.uint64)
-        times = batch.column("time").cast(pa.int64()).to_numpy()
-        bits = np.ascontiguousarray(batch.column("value").to_numpy()).view(np.uint64)
+        steps, times, bits = (numpy_of(batch.column(at), "<u8") for at in ("step", "time", "value"))
         seeds = np.array([seed_of(key) for key in keys], np.uint64)
-        base = mixed(mixed(steps) ^ np.ascontiguousarray(times).view(np.uint64))
+        base = mixed(mixed(steps) ^ times)
         hashes = mixed(base ^ (bits + seeds[key_numbers]))
         # Series lie behind each other, so a run is a few stretches of rows.
         starts = np.flatnonzero(np.diff(run_numbers, prepend=run_numbers[0] - 1))
@@ -155,7 +154,7 @@ def count_points(table: Any, counts: dict[str, Count]) -> None:
 
 def _dictionary(column: Any) -> tuple[list[str], Any]:
     encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    return encoded.dictionary.to_pylist(), numpy_of(encoded.indices, "<i4")
 
 
 def _count_file(data: bytes, counts: dict[str, Count]) -> None:
@@ -168,15 +167,14 @@ def _parts(name: str, table: Any) -> list[tuple[str, Any]]:
     """By experiment, without the column that the folder's name says."""
     if name in WHOLE_TABLES:
         return [(name, table)]
-    experiments = sorted(pc.unique(table.column("experiment_id")).to_pylist())
+    experiments, numbers_of_rows = _dictionary(table.column("experiment_id").combine_chunks())
+    rest = table.drop_columns(["experiment_id"])
     return [
         (
             f"{name}/experiment_id={quote(experiment, safe='')}",
-            table.filter(pc.equal(table.column("experiment_id"), experiment)).drop_columns(
-                ["experiment_id"]
-            ),
+            rest.take(numbers(np.flatnonzero(numbers_of_rows == number), pa.int64())),
         )
-        for experiment in experiments
+        for number, experiment in enumerate(experiments)
     ]
 
 
