@@ -57,11 +57,17 @@ async def opened_workspaces(
 @asynccontextmanager
 async def _logs(settings: Settings) -> AsyncIterator[dict[str, EventLogReader]]:
     if settings.postgres_uri is not None:
-        from ingest.event_stores.postgres_reader import reading_log
+        from ingest.event_stores.postgres_reader import reading_log, workspaces_of
 
+        names = await workspaces_of(settings.postgres_uri)
+        if not names:
+            raise InvalidSettings(
+                "the database that --backend-store-uri names holds no log, so it cannot say "
+                "what is referred to"
+            )
         async with AsyncExitStack() as stack:
             found: dict[str, EventLogReader] = {}
-            for name in await _postgres_workspaces(settings.postgres_uri):
+            for name in names:
                 reading = reading_log(settings.postgres_uri, workspace=name)
                 found[name] = await stack.enter_async_context(reading)
             yield found
@@ -107,14 +113,3 @@ def _sqlite_workspace(path: Path) -> str | None:
     finally:
         connection.close()
     return None if row is None else str(row[0])
-
-
-async def _postgres_workspaces(uri: str) -> list[str]:
-    import asyncpg
-
-    connection = await asyncpg.connect(uri)
-    try:
-        rows = await connection.fetch("SELECT workspace FROM tracker.head ORDER BY workspace")
-    finally:
-        await connection.close()
-    return [row["workspace"] for row in rows]

@@ -186,15 +186,36 @@ async def reading_log(
         await connections.aclose()
 
 
+async def workspaces_of(uri: str) -> Sequence[str]:
+    """The workspaces whose logs a database holds; none if it is no store.
+
+    Raises MigrationMismatch and StoreUnavailable as `reading_log` does.
+    """
+    try:
+        connections = await Connections.open(PostgresOptions(uri, pool_max=1))
+    except DRIVER_ERRORS as error:
+        raise unavailable(error, "the event log cannot be opened") from error
+    try:
+        return await _workspaces(connections)
+    finally:
+        await connections.aclose()
+
+
 async def _check_is_there(connections: Connections, workspace: str) -> None:
-    async with connections.reading() as connection:
-        is_store = await connection.fetchval("SELECT to_regclass('tracker.head')") is not None
-        sql = "SELECT workspace FROM tracker.head ORDER BY workspace"
-        found = [row[0] for row in await connection.fetch(sql)] if is_store else []
-        if is_store:
-            await check_not_newer(connection)
+    found = await _workspaces(connections)
     if workspace not in found:
         raise NoSuchWorkspace(
             f"the database has no workspace {workspace!r}"
             + (f"; it has {', '.join(map(repr, found))}" if found else "")
         )
+
+
+async def _workspaces(connections: Connections) -> list[str]:
+    async with connections.reading() as connection:
+        if await connection.fetchval("SELECT to_regclass('tracker.head')") is None:
+            return []
+        await check_not_newer(connection)
+        return [
+            row["workspace"]
+            for row in await connection.fetch("SELECT workspace FROM tracker.head ORDER BY 1")
+        ]
