@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from aiohttp import web
@@ -27,7 +27,8 @@ from playwright.sync_api import Browser, CDPSession, Page
 from benchmarks.bench_search import _NoLeases, _OneStore, fill
 from benchmarks.machine import describe_machine
 from ingest.routes import experiments, run_groups, runs, ui
-from ingest.state import LEASES, READ_STORES
+from ingest.runner import REQUEST_LINE_BYTES_MAX
+from ingest.state import LEASES, READ_STORES, ReadStores
 from ingest.ui.assets import build
 from projections.runs_queries import RunsQueries
 from tests.support.browser import running_browser
@@ -35,7 +36,8 @@ from tests.support.browser import running_browser
 SERIES, BUCKETS = 100, 2_000
 FIRST_RUNS = 5  # loads of the page; the first one also fills the browser's caches
 SCROLL_S = 4.0
-SCROLL = """seconds => new Promise(done => {
+SCROLLS = 3
+SCROLL = """([seconds, across]) => new Promise(done => {
   const grid = document.querySelector('.grid');
   const began = performance.now();
   const frames = [];
@@ -43,9 +45,10 @@ SCROLL = """seconds => new Promise(done => {
   const step = now => {
     frames.push(now - last);
     last = now;
-    grid.scrollTop += 130;
+    if (across) grid.scrollLeft += 130;
+    else grid.scrollTop += 130;
     if (now - began < seconds * 1000) requestAnimationFrame(step);
-    else done({ frames: frames.slice(2), top: grid.scrollTop });
+    else done({ frames: frames.slice(2), way: across ? grid.scrollLeft : grid.scrollTop });
   };
   requestAnimationFrame(step);
 })"""
@@ -99,14 +102,15 @@ async def serve(path: Path) -> None:
     """The pages and the runs' handlers on a free port of loopback, until stdin ends."""
     store = RunsQueries(path)
     app = web.Application()
-    app[READ_STORES] = _OneStore(store)
+    # The handlers served here read runs only.
+    app[READ_STORES] = cast(ReadStores, _OneStore(store))
     app[LEASES] = _NoLeases()
     for route in (*runs.ROUTES, *run_groups.ROUTES, *experiments.ROUTES, *ui.ROUTES):
         app.router.add_route(route.method, route.path, route.handler)
     app.router.add_get("/ready", ready)
     app.router.add_get("/api/v1/events", events)
     app.router.add_post("/api/v1/metrics/query", query)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, max_line_size=REQUEST_LINE_BYTES_MAX)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
@@ -146,27 +150,35 @@ def first_table(browser: Browser, url: str) -> list[float]:
 class Scrolled:
     rate: float  # frames a second
     longest_ms: float
-    rows: float
+    way_px: float
     cpu_ms: float  # of the page's thread, per frame: what it costs when nothing else runs
 
     def __str__(self) -> str:
         return (
-            f"{self.rate:6.1f} frames/s, longest {self.longest_ms:.0f} ms, {self.rows:.0f} rows; "
+            f"{self.rate:6.1f} frames/s, longest {self.longest_ms:.0f} ms, {self.way_px:.0f} px; "
             f"{self.cpu_ms:.1f} ms of CPU a frame"
         )
 
 
-def scrolling(page: Page, url: str) -> Scrolled:
+def scrolling(page: Page, url: str, *, is_across: bool = False) -> Scrolled:
     page.goto(url)
     page.locator(".grid-row .cell.numeric").first.wait_for()
     page.wait_for_timeout(500)
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
     before = cpu_s(session)
-    told: dict[str, Any] = page.evaluate(SCROLL, SCROLL_S)
+    told: dict[str, Any] = page.evaluate(SCROLL, [SCROLL_S, is_across])
     frames = told["frames"]
     cpu_ms = (cpu_s(session) - before) * 1000 / len(frames)
-    return Scrolled(len(frames) / (sum(frames) / 1000), max(frames), told["top"] / 32, cpu_ms)
+    return Scrolled(len(frames) / (sum(frames) / 1000), max(frames), told["way"], cpu_ms)
+
+
+def thousand_columns() -> list[str]:
+    """All that the runs have in every summary, first; then keys that none of them has."""
+    summaries = ("", "|min", "|max", "|first", "|count")
+    known = [f"metrics.m{number}{one}" for number in range(10) for one in summaries]
+    known += [f"params.p{number}" for number in range(19)]
+    return ["!name", *known, *(f"tags.none{number}" for number in range(999 - len(known)))]
 
 
 def cpu_s(session: CDPSession) -> float:
@@ -193,12 +205,11 @@ def measure(browser: Browser, url: str) -> None:
     by = first_table(browser, f"{url}/?order=-metrics.m0&q=metrics.m1%20%3C%200.5")
     print(f"the same, filtered and sorted  {statistics.median(by):6.0f} ms")
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    print(f"scrolling the table            {scrolling(page, url)}")
-    wide = ",".join(
-        f"params.p{i % 19}~9{i % 10},metrics.m{i % 10}|max~8{i % 10}" for i in range(20)
-    )
-    many = scrolling(page, f"{url}/?cols=!name,{wide}")
-    print(f"scrolling 40 columns           {many}")
+    wide = f"{url}/?cols={','.join(thousand_columns())}"
+    for _ in range(SCROLLS):
+        print(f"scrolling the table            {scrolling(page, url)}")
+        print(f"scrolling 1,000 columns        {scrolling(page, wide)}")
+        print(f"the same, across               {scrolling(page, wide, is_across=True)}")
     answer = page.request.post(
         f"{url}/api/v1/runs/search", data={"max_results": SERIES, "columns": []}
     ).json()

@@ -13,6 +13,11 @@ from tests.support.processes import ServerProcess
 from tests.support.ui_files import FILES, pdf, put, wav, webm
 from tests.support.ui_runs import experiment_id, log_run, until_known
 
+# Resolves when the browser has read what a sound or a video is.
+READY = (
+    "one => new Promise(done => one.readyState ? done() : (one.onloadedmetadata = () => done()))"
+)
+
 
 def test_artifacts_are_shown_by_kind_and_none_of_them_can_act(
     look: Look, ui_server: ServerProcess
@@ -95,13 +100,12 @@ def test_sound_video_and_documents_are_played_and_shown(
     view = page.locator(".artifact-view")
     sound = view.locator("audio")
     expect(sound).to_be_visible()
-    page.wait_for_function("document.querySelector('audio').readyState >= 1")
+    sound.evaluate(READY)
     assert sound.evaluate("one => one.duration") == 0.5
     look.keep("artifact-sound")
 
     page.get_by_role("button", name=re.compile("film.webm")).click()
-    expect(view.locator("video")).to_be_visible()
-    page.wait_for_function("document.querySelector('video').readyState >= 1")
+    view.locator("video").evaluate(READY)
     assert view.locator("video").evaluate("one => one.videoWidth") == 64
 
     page.get_by_role("button", name=re.compile("report.pdf")).click()

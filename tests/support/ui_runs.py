@@ -110,7 +110,7 @@ def append(
 
 
 def log_sweep(server: ServerProcess) -> None:
-    """Twelve runs of `sweep`, a parent with three children, and a hostile one."""
+    """Twelve runs of `sweep`, a parent with children and a grandchild, and a hostile one."""
     for number in range(12):
         optimizer = ("adam", "sgd", "lamb")[number % 3]
         rate = ("0.1", "0.03", "0.01", "0.003")[number % 4]
@@ -128,6 +128,10 @@ def log_sweep(server: ServerProcess) -> None:
             server, f"child-{number}", experiment="nested", name=f"child {number}",
             parent="parent", steps=20,
         )  # fmt: skip
+    log_run(
+        server, "grandchild", experiment="nested", name="the grandchild",
+        parent="child-2", steps=5,
+    )  # fmt: skip
     log_run(
         server,
         "hostile",

@@ -87,6 +87,10 @@ export class FlatLines implements Lines {
   }
 }
 
+function plainLine(run: Run, depth: number): Line[] {
+  return [{ kind: "run", run, depth, children: 0, isOpen: false }];
+}
+
 /** Lines that open: a list of sources, flattened anew when one of them changes. */
 abstract class OpeningLines implements Lines {
   readonly version = signal(0);
@@ -156,16 +160,11 @@ abstract class OpeningLines implements Lines {
     this.lines = this.flatten();
     this.version.value = this.version.peek() + 1;
   }
-  protected below(key: string, depth: number): Line[] {
+  /** The lines of an opened one's runs; `linesOf` may put others below each. */
+  protected below(key: string, depth: number, linesOf = plainLine): Line[] {
     const source = this.open.get(key);
     if (!source) return [];
-    const lines: Line[] = source.rows.map((run) => ({
-      kind: "run",
-      run,
-      depth,
-      children: 0,
-      isOpen: false,
-    }));
+    const lines = source.rows.flatMap((run) => linesOf(run, depth));
     if (!source.isComplete) lines.push({ kind: "waiting", key: `more-${key}`, depth });
     return lines;
   }
@@ -250,7 +249,7 @@ function test(id: string, value: string | null): string {
 // A filter that names more would grow too long.
 const ROOTS_AT_ONCE = 500;
 
-/** Runs without a parent; opened, their children below them. */
+/** Runs without a parent; opened, their children below them, and so on down. */
 export class TreeLines extends OpeningLines {
   private readonly roots: RunSource;
   private readonly children = new Map<string, number>();
@@ -301,7 +300,8 @@ export class TreeLines extends OpeningLines {
     if (this.roots) void this.countChildren();
   }
   private async countChildren() {
-    const unasked = this.roots.rows.map((run) => run.run_id).filter((id) => !this.asked.has(id));
+    const loaded = [this.roots, ...this.open.values()].flatMap((source) => source.rows);
+    const unasked = loaded.map((run) => run.run_id).filter((id) => !this.asked.has(id));
     const ids = unasked.slice(0, ROOTS_AT_ONCE);
     if (ids.length === 0) return;
     for (const id of ids) this.asked.add(id);
@@ -331,17 +331,15 @@ export class TreeLines extends OpeningLines {
     if (!this.roots) return [];
     this.isLoading = this.roots.isLoading;
     this.error = this.roots.error;
-    const lines = this.roots.rows.flatMap((run): Line[] => [
-      {
-        kind: "run",
-        run,
-        depth: 0,
-        children: this.children.get(run.run_id) ?? 0,
-        isOpen: this.open.has(run.run_id),
-      },
-      ...this.below(run.run_id, 1),
-    ]);
+    const lines = this.roots.rows.flatMap((run) => this.withChildren(run, 0));
     if (!this.roots.isComplete) lines.push({ kind: "waiting", key: "more", depth: 0 });
     return lines;
+  }
+
+  private withChildren(run: Run, depth: number): Line[] {
+    const children = this.children.get(run.run_id) ?? 0;
+    const isOpen = this.open.has(run.run_id);
+    const line: Line = { kind: "run", run, depth, children, isOpen };
+    return [line, ...this.below(run.run_id, depth + 1, (child, at) => this.withChildren(child, at))];
   }
 }

@@ -1,6 +1,6 @@
 /** What the cells of the table show of a run, or of a group of runs. */
 import { Link } from "../../components/basics";
-import { exact, number, when, whole } from "../../components/format";
+import { exact, many, number, when, whole } from "../../components/format";
 import { Icon } from "../../components/icons";
 import { StatusBadge, statusMeaning } from "../../components/status";
 import { colorOf } from "../../state/colors";
@@ -17,6 +17,7 @@ const NO_NUMBER: CellView = { content: "–", className: "faint numeric" };
 const WAITING: CellView = { content: <span class="skeleton" /> };
 const TEXT_SHOWN = 300;
 const HINT_SHOWN = 500;
+const INDENT_PX = 18;
 
 export interface CellContext {
   names: ReadonlyMap<string, string>;
@@ -108,8 +109,8 @@ function nameContent(line: RunLine, index: number, { isSelected, isTree, onToggl
           onToggle(index, event.shiftKey);
         }}
       />
-      {line.depth > 0 && <span class="indent" />}
-      {isTree && line.depth === 0 && <Opener line={line} onOpen={onOpen} />}
+      {line.depth > 0 && <span class="indent" style={`width:${line.depth * INDENT_PX}px`} />}
+      {isTree && <Opener line={line} onOpen={onOpen} />}
       <span class={`dot${isOn ? "" : " hollow"}`} style={`--run:${colorOf(run.run_id)}`} />
       <Link to={`/runs/${encodeURIComponent(run.run_id)}`} class="ellipsis">
         {run.name || run.run_id}
@@ -131,7 +132,7 @@ function Opener({ line, onOpen }: { line: RunLine; onOpen: (key: string) => void
       type="button"
       class="icon-button small"
       aria-expanded={line.isOpen}
-      aria-label={`${line.children} nested runs of ${line.run.name}`}
+      aria-label={`${many(line.children, "nested run")} of ${line.run.name}`}
       onClick={() => onOpen(line.run.run_id)}
     >
       <Icon name={line.isOpen ? "down" : "right"} size={13} />
