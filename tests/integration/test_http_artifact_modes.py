@@ -20,9 +20,10 @@ from tests.support.logs import event
 from tests.support.s3_server import BUCKET, S3Server, running_s3
 from tracker.events.blob_batch import encode_blob_batch
 from tracker.events.types import Event
-from tracker.shipper.blobs import NamedBlob, Uploader
+from tracker.shipper.blobs import NamedBlob
 from tracker.shipper.state import DeliveryCounts
 from tracker.shipper.transmit import Transmitter, Unreachable
+from tracker.shipper.uploads import Uploader
 
 DATA = random.Random(9).randbytes(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -27,7 +27,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from tracker.shipper.backoff import Backoff
-from tracker.shipper.blobs import LostBlob, Uploader, round_of
+from tracker.shipper.blobs import LostBlob, round_of
 from tracker.shipper.clearing import Clearing
 from tracker.shipper.collect import Unencodable, batch_of, readable, refused_chunk
 from tracker.shipper.liveness import LOST, Ending, ProcessWatch
@@ -40,6 +40,7 @@ from tracker.shipper.transmit import (
     Unreachable,
     WriterRefused,
 )
+from tracker.shipper.uploads import Uploader
 from tracker.spool.chunks import Chunk
 from tracker.spool.folder import WriterFolder
 from tracker.spool.locks import WriterState, writer_state

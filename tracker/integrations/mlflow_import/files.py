@@ -14,8 +14,9 @@ from tracker.integrations.mlflow_import.places import FilePlaces, FoundFile, Pla
 from tracker.integrations.mlflow_import.report import FileCounts
 from tracker.integrations.mlflow_import.sending import Sender, writer_id
 from tracker.integrations.mlflow_import.source import Skips
-from tracker.shipper.blobs import LostBlob, NamedBlob, Uploader
+from tracker.shipper.blobs import LostBlob, NamedBlob
 from tracker.shipper.state import DeliveryCounts
+from tracker.shipper.uploads import Uploader
 
 _CHUNK_BYTES: Final = 1024 * 1024
 # What is uploaded before the events that name it are appended; a larger file goes alone.
