@@ -25,7 +25,7 @@ _ROUND_FILES: Final = 1_000
 
 
 class FileImport:
-    """`scratch` holds the files of one round at most."""
+    """`scratch` holds the files of the rounds that are on their way, and no longer."""
 
     def __init__(
         self, sender: Sender, places: FilePlaces, scratch: Path, skips: Skips, counts: FileCounts
@@ -85,7 +85,7 @@ class FileImport:
         """The files that could be read, now in the store, and the events that name them."""
         taken, blobs, events, scratches = [], list[NamedBlob](), list[Event](), list[Path]()
         for number, found in enumerate(part):
-            scratch = self._scratch / f"file-{number}"
+            scratch = self._scratch / f"{owner}-{number}"
             try:
                 file = await tree.fetch(found, scratch)
                 digest, size = await asyncio.to_thread(_digest_of, file)

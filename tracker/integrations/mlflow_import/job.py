@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from tracker.events.ids import is_run_id
 from tracker.events.types import Event, EventType
@@ -22,6 +23,9 @@ from tracker.shipper.transmit import BatchRefused, WriterRefused
 
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 """(stage, done, total)."""
+_Item = TypeVar("_Item")
+# A commit of the server's serves what arrives together, and there it waits for its disk.
+_AT_ONCE: Final = 8
 
 
 async def count_source(source: Source, places: FilePlaces, on_progress: OnProgress) -> ImportReport:
@@ -89,16 +93,21 @@ class Import:
             files = FileImport(
                 self._sender, self._places, Path(scratch), report.skips, report.files
             )
-            async for run in self._source.runs():
+
+            async def take_run(run: SourceRun) -> None:
                 take = partial(self._run, run, files)
                 if await self._is_taken("run", run.run_id, run.experiment_id, take):
                     report.counts.add_run(run)
                 self._on_progress("runs", report.counts.runs, runs)
-            async for model in self._source.models():
+
+            async def take_model(model: SourceModel) -> None:
                 take = partial(self._model, model, files)
                 if await self._is_taken("model", model.model_id, model.experiment_id, take):
                     report.counts.add_model(model)
                 self._on_progress("models", report.counts.models, models)
+
+            await _each(self._source.runs(), take_run)
+            await _each(self._source.models(), take_model)
         report.sent = self._sender.records
         report.seconds = time.monotonic() - started
         return report
@@ -127,7 +136,6 @@ class Import:
         events = run_events(run, target, self.report.skips, is_experiment_deleted=is_deleted)
         here = await self._sender.run(run.run_id)
         known = _next_seqs(here)
-        sent = self._sender.records
         facts = facts_writer("f", run.run_id, events)
         next_seq = known.get(facts, 1)
         if facts not in known and _has(known, "import-f-"):
@@ -136,16 +144,17 @@ class Import:
                 run.is_deleted or is_deleted
             )
             events = _said_again(run, events, is_restored=is_restored)
-        await self._sender.events(run.run_id, facts, events, next_seq=next_seq)
-        await self._points(run, known)
-        if known and sent == self._sender.records:
+        sent = await self._sender.events(run.run_id, facts, events, next_seq=next_seq)
+        sent += await self._points(run, known)
+        if known and not sent:
             self.report.unchanged_runs += 1
         await files.take(run.artifact_uri, run_id=run.run_id, time_us=events[-1].time_us)
 
-    async def _points(self, run: SourceRun, known: Mapping[str, int]) -> None:
+    async def _points(self, run: SourceRun, known: Mapping[str, int]) -> int:
+        """How many points were sent."""
         about = run.points.about
         if not about.points:
-            return
+            return 0
         writer = writer_id("m", run.run_id, *about)
         if writer not in known and _has(known, "import-m-"):
             self.report.skips.add(
@@ -154,11 +163,11 @@ class Import:
                 "import it into an empty store to have them all",
                 run.run_id,
             )
-            return
+            return 0
         next_seq = known.get(writer, 1)
         if known and next_seq <= about.points:
             next_seq = await self._sender.next_seq(writer)
-        await self._sender.points(run.run_id, writer, run.points, next_seq=next_seq)
+        return await self._sender.points(run.run_id, writer, run.points, next_seq=next_seq)
 
     async def _model(self, model: SourceModel, files: FileImport, target: str) -> None:
         events = model_events(model, target, self.report.skips)
@@ -167,6 +176,25 @@ class Import:
         await files.take(
             model.artifact_uri, run_id="", time_us=events[-1].time_us, model_id=model.model_id
         )
+
+
+async def _each(items: AsyncIterator[_Item], take: Callable[[_Item], Awaitable[None]]) -> None:
+    """Take every item, some at once. The first error ends it all, and is raised as it is."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: _Item) -> None:
+        try:
+            await take(item)
+        finally:
+            slots.release()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            async for item in items:
+                await slots.acquire()
+                group.create_task(one(item))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 def _next_seqs(run: Mapping[str, Any]) -> dict[str, int]:

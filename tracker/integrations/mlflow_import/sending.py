@@ -95,19 +95,21 @@ class Sender:
         events: Sequence[Event],
         *,
         next_seq: int,
-        first_seq: int = 1,
-    ) -> None:
-        """Append what is missing of a writer's events, which begin at `first_seq`."""
-        while next_seq < first_seq + len(events):
-            part = _part(events[next_seq - first_seq :])
+    ) -> int:
+        """Append what is missing of a writer's events; how many were."""
+        began = next_seq
+        while next_seq <= len(events):
+            part = _part(events[next_seq - 1 :])
             frame = wire.events_frame(offsets=range(len(part)), events=part)
             next_seq = await self._append(run_id, writer, next_seq, len(part), [frame])
-            self.records += len(part)
+        self.records += next_seq - began
+        return next_seq - began
 
-    async def points(self, run_id: str, writer: str, points: RunPoints, *, next_seq: int) -> None:
-        """Append what is missing of a run's metrics, one record a point."""
-        if next_seq > points.about.points:
-            return
+    async def points(self, run_id: str, writer: str, points: RunPoints, *, next_seq: int) -> int:
+        """Append what is missing of a run's metrics, one record a point; how many were."""
+        began = next_seq
+        if began > points.about.points:
+            return 0
         async for piece in points.pieces(skip=next_seq - 1):
             frames = await asyncio.to_thread(_frames, piece)
             first_seq, next_seq = next_seq, next_seq + len(piece)
@@ -118,6 +120,7 @@ class Sender:
                     f"records, not {first_seq - 1}); run the same command again to go on"
                 )
             self.records += len(piece)
+        return next_seq - began
 
     async def _append(
         self, run_id: str, writer: str, first_seq: int, n: int, frames: list[Any]

@@ -1,14 +1,15 @@
 """Two kinds of databases with MLflow's tables, read with one kind of query.
 
-Queries have `?` for their parameters. Everything is read in one transaction that changes
-nothing, so what MLflow's server writes meanwhile does not show.
+Queries have `?` for their parameters; several may be asked at once. Everything is read in one
+transaction that changes nothing, so what MLflow's server writes meanwhile does not show.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -96,6 +97,7 @@ class PostgresTables:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._lock = asyncio.Lock()  # a connection answers one question at a time
 
     @classmethod
     async def open(cls, uri: str) -> PostgresTables:
@@ -125,19 +127,25 @@ class PostgresTables:
         return frozenset(name for (name,) in rows)
 
     async def rows(self, query: str, *params: Any) -> Sequence[Row]:
-        with _postgres_errors():
+        async with self._asking():
             found: Sequence[Row] = await self._connection.fetch(_numbered(query), *params)
         return found
 
     async def pages(self, query: str, *params: Any, rows_max: int) -> AsyncIterator[Sequence[Row]]:
-        with _postgres_errors():
+        async with self._asking():
             cursor = await self._connection.cursor(_numbered(query), *params)
         while True:
-            with _postgres_errors():
+            async with self._asking():
                 page = await cursor.fetch(rows_max)
             if not page:
                 return
             yield page
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        async with self._lock:
+            with _postgres_errors():
+                yield
 
     async def aclose(self) -> None:
         # Nothing was written: what ends with the connection needs no rollback.
