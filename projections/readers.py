@@ -43,8 +43,8 @@ class QueryReaders(Protocol):
         """
         ...
 
-    async def pinned(self) -> QueryReaders:
-        """Readers of the build that serves now, for what takes several transactions."""
+    def pinned(self, connection: Connection) -> QueryReaders:
+        """Readers of the build that a query's connection reads, for what takes several."""
         ...
 
     async def aclose(self) -> None: ...
@@ -81,7 +81,7 @@ class Readers:
         finally:
             self._free.put_nowait(reader)
 
-    async def pinned(self) -> Readers:
+    def pinned(self, connection: Connection) -> Readers:
         return self  # a file is one build
 
     async def aclose(self) -> None:

@@ -39,8 +39,13 @@ class SeriesQueries:
         self, run_id: str, key: str, *, start_step: int | None, end_step: int | None
     ) -> AsyncIterator[SeriesPage]:
         steps = StepRange(start_step, end_step)
-        readers = await self._readers.pinned()
-        snapshot, tail = await self._see(readers, run_id, key, steps, with_coarse=False)
+
+        def query(connection: Connection) -> tuple[Snapshot, QueryReaders]:
+            snapshot = take_snapshot(connection, run_id, key, steps, with_coarse=False)
+            return snapshot, self._readers.pinned(connection)
+
+        snapshot, readers = await _run(self._readers, query)
+        tail = await self._tail(snapshot, run_id, key, steps)
         return _pages(readers, Sweep(snapshot.chunks, tail, steps))
 
     async def buckets(
@@ -53,8 +58,18 @@ class SeriesQueries:
         buckets_max: int,
     ) -> Buckets:
         steps = StepRange(start_step, end_step)
-        readers = await self._readers.pinned()
-        snapshot, tail = await self._see(readers, run_id, key, steps, with_coarse=True)
+
+        def query(connection: Connection) -> Buckets | tuple[Snapshot, QueryReaders]:
+            snapshot = take_snapshot(connection, run_id, key, steps, with_coarse=True)
+            if snapshot.has_tail:
+                return snapshot, self._readers.pinned(connection)
+            return chart(connection, snapshot, NO_POINTS, steps, buckets_max)
+
+        found = await _run(self._readers, query)
+        if isinstance(found, Buckets):
+            return found
+        snapshot, readers = found
+        tail = await self._tail(snapshot, run_id, key, steps)
         return await _run(
             readers, lambda connection: chart(connection, snapshot, tail, steps, buckets_max)
         )
@@ -62,27 +77,13 @@ class SeriesQueries:
     async def aclose(self) -> None:
         await self._readers.aclose()
 
-    async def _see(
-        self,
-        readers: QueryReaders,
-        run_id: str,
-        key: str,
-        steps: StepRange,
-        *,
-        with_coarse: bool,
-    ) -> tuple[Snapshot, Points]:
-        snapshot = await _run(
-            readers,
-            lambda connection: take_snapshot(
-                connection, run_id, key, steps, with_coarse=with_coarse
-            ),
-        )
+    async def _tail(self, snapshot: Snapshot, run_id: str, key: str, steps: StepRange) -> Points:
         if not snapshot.has_tail:
-            return snapshot, NO_POINTS
+            return NO_POINTS
         tail = await self._tails.points(
             run_id, key, after=snapshot.tail_from, until=snapshot.position
         )
-        return snapshot, tail.within(steps.start, steps.end)
+        return tail.within(steps.start, steps.end)
 
 
 async def _run(readers: QueryReaders, query: Callable[[Connection], T]) -> T:

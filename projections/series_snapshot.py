@@ -67,15 +67,15 @@ class Snapshot:
 def take_snapshot(
     connection: Connection, run_id: str, key: str, steps: StepRange, *, with_coarse: bool
 ) -> Snapshot:
-    position = position_of(connection)
-    tail = connection.execute(SQL["tail"], (run_id,)).fetchone()
-    if tail is None:
+    asked = {"run_id": run_id, "key": key}
+    found = connection.execute(SQL["run_and_metric"], asked).fetchone()
+    position, tail_from, tail_points, metric_no = found
+    if tail_from is None:
         return Snapshot(position, position, False, 0, [])
     chunks: list[Chunk] = []
-    metric = connection.execute(SQL["metric"], (run_id, key)).fetchone()
-    if metric is not None:
+    if metric_no is not None:
         values = {
-            "metric_no": metric[0],
+            "metric_no": metric_no,
             "start_step": INT64_MIN if steps.start is None else steps.start,
             "end_step": INT64_MAX if steps.end is None else steps.end,
         }
@@ -86,8 +86,7 @@ def take_snapshot(
             chunk if chunk.n == CHUNK_POINTS else _with_points(connection, chunk)
             for chunk in chunks
         ]
-    metric_no = metric[0] if metric is not None else 0
-    return Snapshot(position, tail[0], tail[1] > 0, metric_no, chunks)
+    return Snapshot(position, tail_from, tail_points > 0, metric_no or 0, chunks)
 
 
 def position_of(connection: Connection) -> int:

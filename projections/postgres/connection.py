@@ -39,10 +39,11 @@ _STATEMENTS_KEPT: Final = 200
 @dataclass(frozen=True, slots=True)
 class PostgresPlace:
     """`uri` may hold a password: it is shown nowhere. `is_pooled`: a pooler is in between,
-    and nothing may be kept in a session."""
+    and nothing may be kept in a session, `settings` neither."""
 
     uri: str = field(repr=False)
     is_pooled: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Found:
@@ -211,7 +212,10 @@ async def _connect(place: PostgresPlace) -> asyncpg.Connection[asyncpg.Record]:
         statement_cache_size=0 if place.is_pooled else _STATEMENTS_KEPT,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=_SILENCE_S,
-        server_settings={"application_name": "tracker"},
+        server_settings={
+            "application_name": "tracker",
+            **({} if place.is_pooled else place.settings),
+        },
     )
     try:
         async with connection.transaction():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import asyncpg
@@ -37,14 +38,20 @@ READERS: Final = 4
 # Whoever waits longer for one of them is told to try again.
 WAIT_S: Final = 10.0
 
-_BEGIN: Final = (
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-    f"SET LOCAL statement_timeout = {round(QUERY_TIMEOUT_S * 1000)}; "
-    "SET LOCAL idle_in_transaction_session_timeout = 60000; "
-    "SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_custom_plan; "
-    "SET LOCAL join_collapse_limit = 1; SET LOCAL enable_hashjoin = off; "
-    "SET LOCAL enable_mergejoin = off; "
-    "SET LOCAL max_parallel_workers_per_gather = 0; "
+_SETTINGS: Final = {
+    "statement_timeout": str(round(QUERY_TIMEOUT_S * 1000)),
+    "idle_in_transaction_session_timeout": "60000",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+    "join_collapse_limit": "1",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+# Through a pooler there are no settings of a session.
+_BEGIN_POOLED: Final = _BEGIN + "".join(
+    f"SET LOCAL {name} = {value}; " for name, value in _SETTINGS.items()
 )
 _CURRENT: Final = """SELECT set_config('search_path', coalesce((
     SELECT schema_name FROM tracker.projection JOIN tracker.projection_build
@@ -56,6 +63,8 @@ class ReaderPool:
     """The sessions that all read stores of a server share."""
 
     def __init__(self, place: PostgresPlace, *, size: int = READERS) -> None:
+        self.begin = _BEGIN_POOLED if place.is_pooled else _BEGIN
+        place = replace(place, settings=_SETTINGS)
         self._all = [Session(place, name=f"postgres-reader-{n}") for n in range(size)]
         self._free: asyncio.LifoQueue[Session] = asyncio.LifoQueue()
         for session in reversed(self._all):
@@ -99,19 +108,18 @@ class PostgresReaders:
     ) -> None:
         self.label = f"projection {name} of workspace {workspace!r} in PostgreSQL"
         self._pool, self._workspace, self._name = pool, workspace, name
-        self._begin = _BEGIN + _CURRENT.format(workspace=workspace, name=name)
-        if schema is not None:
-            self._begin = f"{_BEGIN}SET LOCAL search_path = {schema}"
+        if schema is None:
+            self._begin = pool.begin + _CURRENT.format(workspace=workspace, name=name)
+        else:
+            self._begin = f"{pool.begin}SET LOCAL search_path = {schema}"
 
     async def run(self, query: Callable[[Connection], T]) -> T:
         """Call `query` with a connection, in a read transaction."""
         return await self._pool.run(self._begin, query)
 
-    async def pinned(self) -> PostgresReaders:
-        """The same, but of the build that serves now, whatever serves later."""
-        schema = await self._pool.run(
-            self._begin, lambda c: str(c.direct("SELECT current_setting('search_path')")[0][0])
-        )
+    def pinned(self, connection: Connection) -> PostgresReaders:
+        assert isinstance(connection, PostgresConnection)
+        ((schema,),) = connection.direct("SELECT current_setting('search_path')")
         return PostgresReaders(self._pool, self._workspace, self._name, schema=schema)
 
     async def aclose(self) -> None:

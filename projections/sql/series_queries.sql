@@ -3,12 +3,14 @@
 -- name: position
 SELECT position FROM projection WHERE name = 'series';
 
--- name: tail
-SELECT tail_from, tail_points FROM run WHERE run_id = ?;
-
--- name: metric
-SELECT metric_no FROM metric JOIN run USING (run_no) JOIN key USING (key_id)
-WHERE run_id = ? AND key = ?;
+-- name: run_and_metric
+-- In one row what is known of both; NULL is what there is not.
+SELECT p.position, r.tail_from, r.tail_points, m.metric_no
+FROM projection p
+LEFT JOIN run r ON r.run_id = :run_id
+LEFT JOIN key k ON k.key = :key
+LEFT JOIN metric m ON m.run_no = r.run_no AND m.key_id = k.key_id
+WHERE p.name = 'series';
 
 -- name: chunks
 SELECT chunk_id, chunk_no, chunk.axis_id, chunk.n, step_first, step_last

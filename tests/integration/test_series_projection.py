@@ -170,18 +170,17 @@ async def test_a_query_sees_one_state_while_the_tail_is_sealed_under_it(
     decoded = log.decoded()
     projection = SeriesProjection(tmp_path / "series.sqlite", log)
     store = SeriesQueries(tmp_path / "series.sqlite", log)
-    see = store._see
+    read_tail = store._tail
 
-    async def seal_in_between(*args: Any, **options: Any) -> Any:
-        # The projection moves on after the snapshot was taken and before pages are read.
-        seen = await see(*args, **options)
+    async def seal_in_between(*args: Any) -> Any:
+        # The projection moves on after the snapshot was taken and before the rest is read.
         await projection.apply(decoded[: folded + 1])
-        return seen
+        return await read_tail(*args)
 
     for folded in range(1, len(decoded) - 1, 7):
         await projection.apply(decoded[:folded])
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_see", seal_in_between)
+            patch.setattr(store, "_tail", seal_in_between)
             found = await stored_series(store, "r1", "a", None, None)
         assert found == expected_series(log.batches[:folded], "r1", "a", None, None)
     await store.aclose()
