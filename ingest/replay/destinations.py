@@ -12,6 +12,7 @@ from ingest.archive.log import ArchiveLog, SegmentBuffer, open_archive
 from ingest.event_stores.base import BatchToAppend, EventStore
 from ingest.event_stores.file_lock import StoreInUse
 from ingest.event_stores.sqlite import SqliteEventStore
+from ingest.replay.at_once import AtOnce
 from ingest.replay.places import (
     ArchivePlace,
     LogPlace,
@@ -98,16 +99,14 @@ class ServerDestination:
         by_writer: defaultdict[str, list[StoredBatch]] = defaultdict(list)
         for batch in batches:
             by_writer[batch.writer_id].append(batch)
-        turn = asyncio.Semaphore(_WRITERS_AT_ONCE)
 
         async def send(of_writer: list[StoredBatch]) -> None:
-            async with turn:
-                for batch in of_writer:
-                    await self._server.append(batch)
+            for batch in of_writer:
+                await self._server.append(batch)
 
-        async with asyncio.TaskGroup() as tasks:
+        async with AtOnce(_WRITERS_AT_ONCE) as several:
             for of_writer in by_writer.values():
-                tasks.create_task(send(of_writer))
+                await several.begin(send(of_writer))
 
     async def next_seq(self, run_id: str, writer_id: str) -> int:
         return await self._server.next_seq(writer_id)

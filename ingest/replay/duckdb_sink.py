@@ -105,14 +105,15 @@ class DuckdbSink:
                 [_FORMAT, self._about, json.dumps(note.as_json())],
             )
 
-    async def put_table(self, name: str, tables: Iterable[Any], *, position: int) -> None:
+    async def put_tables(self, tables: Mapping[str, Iterable[Any]], *, position: int) -> None:
         # The names are those of parquet_tables.TABLES, none of them from outside.
         with self._transaction() as connection:
-            for number, table in enumerate(tables):
-                connection.register("rows", table)
-                how = f"INSERT INTO {name}" if number else f"CREATE OR REPLACE TABLE {name} AS"
-                await asyncio.to_thread(connection.execute, f"{how} SELECT * FROM rows")
-                connection.unregister("rows")
+            for name, pieces in tables.items():
+                for number, piece in enumerate(pieces):
+                    connection.register("rows", piece)
+                    how = f"INSERT INTO {name}" if number else f"CREATE OR REPLACE TABLE {name} AS"
+                    await asyncio.to_thread(connection.execute, f"{how} SELECT * FROM rows")
+                    connection.unregister("rows")
 
     async def rows_of(self, name: str) -> int:
         row = self._one(f"SELECT count(*) FROM {name}")

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingest.archive.objects import Objects
+from ingest.replay.at_once import AtOnce
 from ingest.replay.copying import LogsDiffer
 from ingest.replay.sinks import Noted
 from ingest.replay.tally import Count, mixed, seed_of
@@ -35,6 +36,7 @@ _NOTE: Final = re.compile(r"_tracker/(\d{20})\.json")
 _POINTS: Final = re.compile(r"metrics/experiment_id=[^/]+/(\d{20})-(\d{20})\.parquet")
 _ROW_GROUP_ROWS: Final = 500_000
 _FILES_AT_ONCE: Final = 2
+_SMALL_FILES_AT_ONCE: Final = 8
 
 
 class ParquetSink:
@@ -56,42 +58,50 @@ class ParquetSink:
         return self._note
 
     async def put_points(self, tables: Mapping[str, Any], *, after: int, note: Noted) -> None:
-        turn = asyncio.Semaphore(_FILES_AT_ONCE)
-
         async def put(experiment: str, table: Any) -> None:
-            async with turn:
-                data = await asyncio.to_thread(_encoded, table)
-                folder = f"metrics/experiment_id={quote(experiment, safe='')}"
-                key = f"{folder}/{after + 1:020d}-{note.position:020d}.parquet"
-                await self._objects.create(key, data)
+            data = await asyncio.to_thread(_encoded, table)
+            folder = f"metrics/experiment_id={quote(experiment, safe='')}"
+            key = f"{folder}/{after + 1:020d}-{note.position:020d}.parquet"
+            await self._objects.create(key, data)
 
-        async with asyncio.TaskGroup() as tasks:
+        async with AtOnce(_FILES_AT_ONCE) as several:
             for experiment, table in tables.items():
-                tasks.create_task(put(experiment, table))
+                await several.begin(put(experiment, table))
         said = {"format": _FORMAT, "about": self._about, **note.as_json()}
         key = f"_tracker/{note.position:020d}.json"
         await self._objects.create(key, json.dumps(said).encode())
         self._note = note
 
-    async def put_table(self, name: str, tables: Iterable[Any], *, position: int) -> None:
-        old = await self._objects.keys(f"{name}/")
+    async def put_tables(self, tables: Mapping[str, Iterable[Any]], *, position: int) -> None:
+        old = {key for name in tables for key in await self._objects.keys(f"{name}/")}
         new: set[str] = set()
-        for number, table in enumerate(tables):
-            for folder, part in _parts(name, table):
-                key = f"{folder}/{position:020d}-{number}.parquet"
-                new.add(key)
-                if key not in old:
-                    await self._objects.create(key, await asyncio.to_thread(_encoded, part))
-        for key in old:
-            if key not in new:
-                await self._objects.delete(key)
+
+        async def put(key: str, part: Any) -> None:
+            await self._objects.create(key, await asyncio.to_thread(_encoded, part))
+
+        async with AtOnce(_SMALL_FILES_AT_ONCE) as several:
+            for name, pieces in tables.items():
+                for number, piece in enumerate(pieces):
+                    for folder, part in _parts(name, piece):
+                        key = f"{folder}/{position:020d}-{number}.parquet"
+                        new.add(key)
+                        if key not in old:
+                            await several.begin(put(key, part))
+        async with AtOnce(_SMALL_FILES_AT_ONCE) as several:
+            for key in sorted(old - new):
+                await several.begin(self._objects.delete(key))
 
     async def rows_of(self, name: str) -> int:
-        rows = 0
-        for key in await self._objects.keys(f"{name}/"):
-            data = await self._objects.read(key)
-            rows += pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows
-        return rows
+        rows: list[int] = []
+
+        async def count(key: str) -> None:
+            data = pa.BufferReader(await self._objects.read(key))
+            rows.append(pq.ParquetFile(data).metadata.num_rows)
+
+        async with AtOnce(_SMALL_FILES_AT_ONCE) as several:
+            for key in await self._objects.keys(f"{name}/"):
+                await several.begin(count(key))
+        return sum(rows)
 
     async def points_by_run(self) -> dict[str, Count]:
         counts: dict[str, Count] = {}

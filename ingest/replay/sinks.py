@@ -54,8 +54,8 @@ class TableSink(Protocol):
         """Points by experiment, of the positions beyond `after`; noted with them."""
         ...
 
-    async def put_table(self, name: str, tables: Iterable[Any], *, position: int) -> None:
-        """Replace one of the small tables, given in pieces, as it is at `position`."""
+    async def put_tables(self, tables: Mapping[str, Iterable[Any]], *, position: int) -> None:
+        """Replace the small tables, each given in pieces, with how they are at `position`."""
         ...
 
     async def points_by_run(self) -> dict[str, Count]:

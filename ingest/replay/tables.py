@@ -86,8 +86,8 @@ async def _export_once(
         reached = await write_points(
             source, bounded, sink, noted, experiments, progress, on_progress
         )
-        for name in TABLES:
-            await sink.put_table(name, _counted(connection, name, rows), position=reached)
+        pieces = {name: _counted(connection, name, rows) for name in TABLES}
+        await sink.put_tables(pieces, position=reached)
     finally:
         connection.close()
     return reached, rows
