@@ -17,7 +17,7 @@ SQL: Final = statements("models_queries.sql")
 
 @dataclass(frozen=True, slots=True)
 class ModelMetric:
-    """The latest point of a metric for one dataset (or none)."""
+    """A point of a metric, for a dataset or for none (empty texts)."""
 
     key: str
     value: float
@@ -42,7 +42,8 @@ class ModelView:
     is_deleted: bool
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    metrics: Sequence[ModelMetric]
+    metrics: Sequence[ModelMetric]  # of each metric, dataset and run the latest point
+    points: Sequence[ModelMetric]  # all of them, by key, step and time
     order_us: int  # a later decision about it takes a greater one
 
 
@@ -90,8 +91,16 @@ def _view(model: ModelState, metrics: Sequence[ModelMetric]) -> ModelView:
         params={key: value for key, (_, value) in sorted(model.params.items())},
         tags={k: value for k, (_, value) in sorted(model.tags.items()) if value is not None},
         metrics=_latest(metrics),
+        points=sorted(metrics, key=_place),
         order_us=model.last_order_us,
     )
+
+
+def _place(point: ModelMetric) -> tuple[str, int, int, str, str, str]:
+    return (
+        point.key, point.step, point.time_us,
+        point.dataset_name, point.dataset_digest, point.run_id,
+    )  # fmt: skip
 
 
 def _latest(points: Sequence[ModelMetric]) -> list[ModelMetric]:

@@ -10,15 +10,14 @@ from aiohttp import web
 
 from ingest.errors import ProjectionBehind
 from ingest.messages import json_answer
-from ingest.mlflow.bodies import SEE_DOCS, missing, pairs, read_fields, wrong_value
-from ingest.mlflow.entities import key_values, metric_json
+from ingest.mlflow.bodies import pairs, read_fields, wrong_value
 from ingest.mlflow.errors import invalid, no_such
-from ingest.mlflow.models_search import matches, parse_filter, sort_key
+from ingest.mlflow.models_json import STATUS_SAID, model_json
 from ingest.mlflow.names import experiment_id_of, too_long
-from ingest.mlflow.reading import current_runs, experiment_view, locations_of
+from ingest.mlflow.reading import current_runs, experiment_view
 from ingest.mlflow.services import MLFLOW
 from ingest.routes.experiments import decider_of
-from projections.models_queries import ModelMetric, ModelView
+from projections.models_queries import ModelView
 from tracker.events.ids import is_run_id
 from tracker.events.types import Event, EventType
 from tracker.names import name_for
@@ -29,15 +28,8 @@ _KEY_CHARACTERS_MAX: Final = 250
 _PARAM_CHARACTERS_MAX: Final = 6_000
 _TAG_CHARACTERS_MAX: Final = 5_000
 _PARAMS_MAX: Final = 1_000
-_RESULTS_DEFAULT: Final = 100
-_RESULTS_MAX: Final = 1_000
-_STATUS_SAID: Final = {
-    "PENDING": "LOGGED_MODEL_PENDING",
-    "READY": "LOGGED_MODEL_READY",
-    "FAILED": "LOGGED_MODEL_UPLOAD_FAILED",
-}
 _STATUS_OF: Final[Mapping[Any, str]] = {
-    **{said: status for status, said in _STATUS_SAID.items()},
+    **{said: status for status, said in STATUS_SAID.items()},
     1: "PENDING",
     2: "READY",
     3: "FAILED",
@@ -77,7 +69,7 @@ async def create(request: web.Request) -> web.Response:
 async def get(request: web.Request) -> web.Response:
     allows_deleted = request.query.get("allow_deleted", "").lower() == "true"
     model = await _model(request, allows_deleted=allows_deleted)
-    return json_answer({"model": await _json(request, model)})
+    return json_answer({"model": await model_json(request, model)})
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -134,33 +126,6 @@ async def log_params(request: web.Request) -> web.Response:
     return await _answer(request, request.match_info["model_id"])
 
 
-async def search(request: web.Request) -> web.Response:
-    """Pages by place: a token is how many models come before."""
-    fields = await read_fields(request)
-    experiment_ids = [experiment_id_of(text) for text in fields.texts("experiment_ids")]
-    if not experiment_ids:
-        raise invalid(missing("experiment_ids") + SEE_DOCS)
-    clauses = parse_filter(fields.text("filter") or "")
-    datasets = _datasets(fields.array("datasets"))
-    limit = fields.integer("max_results") or _RESULTS_DEFAULT
-    if not 0 < limit <= _RESULTS_MAX:
-        raise wrong_value("max_results", limit, f"It must be between 1 and {_RESULTS_MAX}.")
-    start = _place(fields.text("page_token"))
-    found = await (await current_runs(request)).models_of(experiment_ids)
-    kept = [model for model in found if matches(model, clauses, datasets)]
-    kept.sort(key=lambda model: (-model.created_time_us, model.model_id))
-    for order in reversed(fields.array("order_by")):
-        key, is_ascending = sort_key(order)
-        # What has no value comes last in either direction.
-        kept.sort(key=key, reverse=not is_ascending)
-        kept.sort(key=lambda model: key(model)[0] is None, reverse=False)
-    page = kept[start : start + limit]
-    answer: dict[str, Any] = {"models": [await _json(request, model) for model in page]}
-    if start + limit < len(kept):
-        answer["next_page_token"] = str(start + limit)
-    return json_answer(answer)
-
-
 async def _model(request: web.Request, *, allows_deleted: bool = False) -> ModelView:
     model_id = request.match_info["model_id"]
     model = await (await current_runs(request)).get_model(model_id)
@@ -197,44 +162,7 @@ async def _answer(request: web.Request, model_id: str) -> web.Response:
     model = await (await current_runs(request)).get_model(model_id)
     if model is None:
         raise no_such(f"Logged model with ID '{model_id[:256]}' not found.")
-    return json_answer({"model": await _json(request, model)})
-
-
-async def _json(request: web.Request, model: ModelView) -> dict[str, Any]:
-    location = (await locations_of(request, [model.experiment_id]))[model.experiment_id]
-    info: dict[str, Any] = {
-        "model_id": model.model_id,
-        "experiment_id": model.experiment_id,
-        "name": model.name,
-        "creation_timestamp_ms": model.created_time_us // 1000,
-        "last_updated_timestamp_ms": model.updated_time_us // 1000,
-        "artifact_uri": f"{location.rstrip('/')}/models/{model.model_id}/artifacts",
-        "status": _STATUS_SAID[model.status],
-    }
-    said = {
-        "model_type": model.model_type,
-        "source_run_id": model.source_run_id,
-        "status_message": model.status_message,
-        "tags": key_values(model.tags),
-    }
-    info |= {key: value for key, value in said.items() if value}
-    data: dict[str, Any] = {}
-    if model.params:
-        data["params"] = key_values(model.params)
-    if model.metrics:
-        data["metrics"] = [_metric(model.model_id, metric) for metric in model.metrics]
-    return {"info": info, "data": data}
-
-
-def _metric(model_id: str, metric: ModelMetric) -> dict[str, Any]:
-    answer = metric_json(metric.key, metric.value, metric.time_us // 1000, metric.step)
-    about = {
-        "dataset_name": metric.dataset_name,
-        "dataset_digest": metric.dataset_digest,
-        "model_id": model_id,
-        "run_id": metric.run_id,
-    }
-    return answer | {key: value for key, value in about.items() if value}
+    return json_answer({"model": await model_json(request, model)})
 
 
 def _check_name(name: str) -> None:
@@ -264,22 +192,3 @@ def _checked(entries: dict[str, str], value_max: int) -> dict[str, str]:
         if len(value) > value_max:
             raise too_long("value", value_max)
     return entries
-
-
-def _datasets(items: Sequence[Any]) -> list[tuple[str, str | None]]:
-    """(name, digest or None) of the datasets that metric conditions are about."""
-    found = []
-    for item in items:
-        name = item.get("dataset_name") if isinstance(item, dict) else None
-        if not isinstance(name, str) or not name:
-            raise invalid(missing("datasets.dataset_name") + SEE_DOCS)
-        found.append((name, item.get("dataset_digest") or None))
-    return found
-
-
-def _place(token: str | None) -> int:
-    if not token:
-        return 0
-    if not token.isdecimal() or len(token) > 9:
-        raise wrong_value("page_token", token)
-    return int(token)

@@ -1,19 +1,21 @@
 """The filters and orders of MLflow's search of logged models: comparisons joined by AND.
 
 Models are few beside runs, so they are matched one by one, with MLflow's meanings: a metric
-condition holds if some point for one of the datasets does; a param or tag that is missing
-matches nothing, not even !=.
+condition holds if any point for one of the datasets ever did; a param or tag that is missing
+matches nothing, not even !=. Datasets without a metric condition ask for models that have a
+point for one of them.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ingest.mlflow.errors import invalid
-from projections.models_queries import ModelView
+from projections.models_queries import ModelMetric, ModelView
 
 _NUMERIC: Final = ("<", "<=", ">", ">=", "=", "!=")
 _TEXTUAL: Final = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN")
@@ -76,44 +78,63 @@ def parse_filter(text: str) -> list[Clause]:
 
 
 def matches(model: ModelView, clauses: Sequence[Clause], datasets: Datasets) -> bool:
+    if (
+        datasets
+        and not any(clause.kind == "metrics" for clause in clauses)
+        and not any(_is_for(point, datasets) for point in model.points)
+    ):
+        return False
     return all(_holds(model, clause, datasets) for clause in clauses)
 
 
-def sort_key(order: Any) -> tuple[Callable[[ModelView], tuple[Any, ...]], bool]:
-    """(key, whether it ascends). A model without a value has (None,)."""
+def in_order(models: Sequence[ModelView], orders: Sequence[Any]) -> list[ModelView]:
+    """What has no value comes last both ways; equal ones by time of creation, latest first."""
+    ordered = sorted(models, key=lambda model: (-model.created_time_us, model.model_id))
+    for order in reversed(orders):
+        value_of, is_ascending = sort_value(order)
+        valued = [model for model in ordered if value_of(model) is not None]
+        ordered = [
+            *sorted(valued, key=value_of, reverse=not is_ascending),
+            *(model for model in ordered if value_of(model) is None),
+        ]
+    return ordered
+
+
+def sort_value(order: Any) -> tuple[Callable[[ModelView], Any], bool]:
+    """(what a model is sorted by, or None; whether it ascends)."""
     name = order.get("field_name") if isinstance(order, dict) else None
     if not isinstance(name, str) or not name:
         raise invalid("Each order_by must have a 'field_name'.")
     is_ascending = order.get("ascending", True) is not False
-    kind, key = _entity(name)
     dataset, digest = order.get("dataset_name"), order.get("dataset_digest")
-    if kind != "metrics" and dataset:
+    kind, dot, key = name.partition(".")
+    if dot:
+        if kind != "metrics":
+            raise invalid(f"Invalid order by field name: {name[:500]}. Only metrics are supported.")
+        return partial(_latest_value, key=key, dataset=dataset, digest=digest), is_ascending
+    attribute = _ATTRIBUTES.get(_ALIASES.get(name, name))
+    if attribute is None:
+        raise invalid(f"Invalid order by field name: {name[:500]}")
+    if dataset:
         raise invalid("dataset_name may only be set when field_name is a metric.")
-
-    def of(model: ModelView) -> tuple[Any, ...]:
-        if kind == "metrics":
-            points = _points(model, key, [(dataset, digest)] if dataset else ())
-            numbers = [value for value in points if value == value]
-            return (numbers[-1],) if numbers else _LAST
-        value = _value(model, kind, key)
-        return _LAST if value is None else (value,)
-
-    return of, is_ascending
+    return attribute, is_ascending
 
 
-class _Last(tuple[Any, ...]):
-    """Compares equal to anything, so that sorting leaves it to the pass that puts it last."""
-
-    __slots__ = ()
-
-    def __lt__(self, other: object) -> bool:
-        return False
-
-    def __gt__(self, other: object) -> bool:
-        return False
-
-
-_LAST: Final = _Last((None,))
+def _latest_value(
+    model: ModelView, *, key: str, dataset: str | None, digest: str | None
+) -> float | None:
+    """Of the latest point in time, then by step; of two runs' the one of the smaller run id."""
+    points = [
+        point
+        for point in model.points
+        if point.key == key
+        and dataset in (None, "", point.dataset_name)
+        and digest in (None, "", point.dataset_digest)
+    ]
+    if not points:
+        return None
+    latest = min(points, key=lambda point: (-point.time_us, -point.step, point.run_id))
+    return latest.value if latest.value == latest.value else None
 
 
 def _clause(name: str, op: str, text: str) -> Clause:
@@ -165,19 +186,17 @@ def _value(model: ModelView, kind: str, key: str) -> Any:
     return (model.params if kind == "params" else model.tags).get(key)
 
 
-def _points(model: ModelView, key: str, datasets: Datasets) -> list[float]:
-    return [
-        metric.value
-        for metric in model.metrics
-        if metric.key == key
-        and (
-            not datasets
-            or any(
-                metric.dataset_name == name and digest in (None, metric.dataset_digest)
-                for name, digest in datasets
-            )
-        )
-    ]
+def _points(model: ModelView, key: str, datasets: Datasets) -> Iterator[float]:
+    for point in model.points:
+        if point.key == key and (not datasets or _is_for(point, datasets)):
+            yield point.value
+
+
+def _is_for(point: ModelMetric, datasets: Datasets) -> bool:
+    return any(
+        point.dataset_name == name and digest in (None, point.dataset_digest)
+        for name, digest in datasets
+    )
 
 
 def _compare(value: Any, clause: Clause) -> bool:

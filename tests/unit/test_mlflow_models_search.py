@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingest.mlflow.errors import MlflowRefusal
-from ingest.mlflow.models_search import matches, parse_filter, sort_key
+from ingest.mlflow.models_search import in_order, matches, parse_filter, sort_value
 from projections.models_queries import ModelMetric, ModelView
 
 
@@ -25,9 +25,11 @@ def model(**changes: Any) -> ModelView:
         "is_deleted": False,
         "params": {"lr": "0.1"},
         "tags": {"a b": "Blue"},
-        "metrics": [
+        "metrics": (),
+        "points": [
+            ModelMetric("acc", 0.7, 0, 1, "r", "train", "d1"),
             ModelMetric("acc", 0.5, 1, 1, "r", "train", "d1"),
-            ModelMetric("acc", 0.9, 1, 1, "r", "test", "d2"),
+            ModelMetric("acc", 0.9, 1, 2, "r", "test", "d2"),
             ModelMetric("odd", float("nan"), 1, 1, "r", "", ""),
         ],
         "order_us": 1,
@@ -65,6 +67,19 @@ def test_metric_conditions_may_be_about_datasets() -> None:
     assert not matches(model(), clauses, [("test", "d1")])
 
 
+def test_datasets_without_a_metric_condition_ask_for_models_that_were_tried_on_them() -> None:
+    for clauses in ([], parse_filter("params.lr = '0.1'")):
+        assert matches(model(), clauses, [("test", None), ("other", None)])
+        assert matches(model(), clauses, [("train", "d1")])
+        assert not matches(model(), clauses, [("train", "d2")])
+        assert not matches(model(), clauses, [("other", None)])
+        assert not matches(model(points=()), clauses, [("test", None)])
+
+
+def test_a_metric_condition_holds_for_what_ever_was() -> None:
+    assert matches(model(), parse_filter("metrics.acc = 0.7"), [("train", None)])
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -84,11 +99,40 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
         parse_filter(text)
 
 
-def test_models_without_a_value_have_none_to_sort_by() -> None:
-    key, is_ascending = sort_key({"field_name": "metrics.acc", "ascending": False})
+def test_models_without_a_value_come_last_both_ways() -> None:
+    values = {"a": 3.0, "b": None, "c": 1.0, "d": float("nan"), "e": 2.0}
+    models = [
+        model(
+            model_id=name,
+            points=[] if value is None else [ModelMetric("acc", value, 1, 1, "r", "", "")],
+        )
+        for name, value in values.items()
+    ]
+    by_value = {"field_name": "metrics.acc"}
+
+    assert "".join(m.model_id for m in in_order(models, [by_value])) == "ceabd"
+    assert (
+        "".join(m.model_id for m in in_order(models, [{**by_value, "ascending": False}])) == "aecbd"
+    )
+
+
+def test_a_model_is_sorted_by_the_latest_point_of_a_metric() -> None:
+    latest, is_ascending = sort_value({"field_name": "metrics.acc", "ascending": False})
+    on_train, _ = sort_value({"field_name": "metrics.acc", "dataset_name": "train"})
+
     assert not is_ascending
-    assert key(model()) == (0.9,)
-    assert key(model(metrics=()))[0] is None
-    for wrong in ({}, {"field_name": "nope"}, {"field_name": "name", "dataset_name": "x"}):
-        with pytest.raises(MlflowRefusal):
-            sort_key(wrong)
+    assert (latest(model()), on_train(model()), latest(model(points=()))) == (0.9, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {},
+        {"field_name": "nope"},
+        {"field_name": "params.lr"},
+        {"field_name": "name", "dataset_name": "x"},
+    ],
+)
+def test_an_order_that_mlflow_does_not_know_is_refused(order: dict[str, Any]) -> None:
+    with pytest.raises(MlflowRefusal):
+        sort_value(order)
