@@ -46,6 +46,7 @@ from ingest.routes import (
     log,
     metrics,
     mlflow,
+    models,
     operations,
     run_groups,
     runs,
@@ -99,7 +100,7 @@ def build_app(settings: Settings) -> web.Application:
 def all_routes() -> Sequence[Route]:
     modules = (
         append, archive, writers, leases, events, log, operations, experiments, runs, metrics,
-        blobs, artifacts,
+        models, blobs, artifacts,
         admin, run_groups, ui,
     )  # fmt: skip
     return [route for module in modules for route in module.ROUTES]

@@ -66,6 +66,10 @@ class ExperimentNotFound(NotFound):
     code = "experiment_not_found"
 
 
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
 class WriterNotFound(NotFound):
     code = "writer_not_found"
 

@@ -189,6 +189,13 @@ class InputAnswer(Answer):
     tags: dict[str, str]
 
 
+class ModelLinkAnswer(Answer):
+    """A logged model that the run read (step 0) or made; see /api/v1/models."""
+
+    model_id: str
+    step: int
+
+
 class RunAnswer(Answer):
     run_id: str
     name: str
@@ -209,6 +216,8 @@ class RunAnswer(Answer):
     metrics: dict[str, MetricAnswer]
     conflicts: list[ParamConflictAnswer]
     inputs: list[InputAnswer]
+    model_inputs: list[ModelLinkAnswer]
+    model_outputs: list[ModelLinkAnswer]
     writers: list[RunWriterAnswer]
     position: int
 

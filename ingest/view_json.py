@@ -83,6 +83,8 @@ def run_json(run: RunView, *, position: int, leases: Leases) -> dict[str, Any]:
             }
             for given in run.inputs
         ],
+        "model_inputs": [link._asdict() for link in run.model_inputs],
+        "model_outputs": [link._asdict() for link in run.model_outputs],
         "writers": [
             {
                 "writer_id": writer.writer_id,

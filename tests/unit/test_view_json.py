@@ -10,6 +10,7 @@ from projections.read_models import (
     InputView,
     Liveness,
     MetricSummary,
+    ModelLink,
     ParamConflict,
     Point,
     RunView,
@@ -53,6 +54,8 @@ def run() -> RunView:
         },
         conflicts=(ParamConflict("lr", "0.2", "w2"),),
         inputs=(InputView("mnist", "d1", "http", "{}", "", "", {"k": "v"}),),
+        model_inputs=(ModelLink("m-1", 0),),
+        model_outputs=(ModelLink("m-2", 7),),
         writers=(WriterView("w1", 1, 4, 9, {"rank": 1}), WriterView("w2", 1, 2, 3, {})),
     )
 
