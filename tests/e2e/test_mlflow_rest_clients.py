@@ -13,6 +13,7 @@ KEY = "the-key-of-this-server"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_what_scripts_do_with_mlflow_works_unchanged(client: str, tmp_path: Path) -> None:
     with running_server(tmp_path, "--api-key", KEY) as server:

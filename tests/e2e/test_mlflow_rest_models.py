@@ -11,6 +11,7 @@ from tests.support.processes import running_server
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_models_are_logged_and_loaded(client: str, tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
