@@ -36,7 +36,7 @@ from tests.support.browser import running_browser
 SERIES, BUCKETS = 100, 2_000
 FIRST_RUNS = 5  # loads of the page; the first one also fills the browser's caches
 SCROLL_S = 4.0
-SCROLLS = 3
+SCROLLS = 2
 SCROLL = """([seconds, across]) => new Promise(done => {
   const grid = document.querySelector('.grid');
   const began = performance.now();

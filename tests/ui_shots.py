@@ -23,7 +23,11 @@ DEMO_TIMEOUT_S = 600
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     demo = [sys.executable, "-m", "tracker", "demo", "--keep"]
-    told = subprocess.run(demo, capture_output=True, text=True, timeout=DEMO_TIMEOUT_S, check=True)
+    # The pictures name nobody.
+    environment = {**os.environ, "LOGNAME": "ada", "USER": "ada"}
+    told = subprocess.run(
+        demo, capture_output=True, text=True, timeout=DEMO_TIMEOUT_S, check=True, env=environment
+    )
     found = re.search(r"stays up at (\S+) \(process (\d+)\)", told.stdout)
     assert found, told.stdout
     uri, pid = found[1], int(found[2])
@@ -50,6 +54,7 @@ def shoot(uri: str, folder: Path) -> None:
         "parallel": f"/?exp={experiment}&view=parallel&q=children%20%3D%200",
         # Not its overview: that names the machine the pictures are made on.
         "run": f"/runs/{trained[0]}?tab=charts&metric=train",
+        "artifacts": f"/runs/{trained[0]}?tab=artifacts",
         "history": f"/runs/{trained[0]}?tab=events&at={runs[0]['last_position'] - 60}",
     }
     with running_browser() as browser:

@@ -11,6 +11,9 @@ export const PALETTE = [
   "#8c8b2a", "#e25c83", "#4f8f7b", "#9a6fb0",
 ] as const;
 
+// The first ten are of ten hues; the others lie between them.
+const DISTINCT = 10;
+
 export const assigned = signal<ReadonlyMap<string, string>>(new Map());
 
 function slotOf(runId: string): number {
@@ -18,7 +21,18 @@ function slotOf(runId: string): number {
   for (let i = 0; i < runId.length; i += 1) {
     hash = Math.imul(hash ^ runId.charCodeAt(i), 16777619);
   }
-  return (hash >>> 0) % PALETTE.length;
+  return (hash >>> 0) % DISTINCT;
+}
+
+/** The free place nearest to a run's own: among the distinct ones first, then in the rest. */
+function freeSlot(own: number, taken: ReadonlySet<number>): number {
+  for (let i = 0; i < DISTINCT; i += 1) {
+    const slot = (own + i) % DISTINCT;
+    if (!taken.has(slot)) return slot;
+  }
+  let slot = DISTINCT + own;
+  while (taken.has(slot)) slot = DISTINCT + ((slot + 1 - DISTINCT) % (PALETTE.length - DISTINCT));
+  return slot;
 }
 
 /** Colours for runs that are drawn together, in the order given. */
@@ -27,8 +41,7 @@ export function colorsFor(runIds: readonly string[]): Map<string, string> {
   let taken = new Set<number>();
   for (const runId of runIds) {
     if (taken.size === PALETTE.length) taken = new Set();
-    let slot = slotOf(runId);
-    while (taken.has(slot)) slot = (slot + 1) % PALETTE.length;
+    const slot = freeSlot(slotOf(runId), taken);
     taken.add(slot);
     colors.set(runId, PALETTE[slot]!);
   }
