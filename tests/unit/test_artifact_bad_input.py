@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -168,3 +169,30 @@ def test_a_full_spool_loses_the_file_which_is_said_and_recorded_and_the_run_goes
         "artifact 'lost.txt'",
     ]
     assert "it is LOST" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [b"no HTTP at all\r\n\r\n", b"", b"HTTP/1.0 200 OK\r\n%s\r\n"])
+def test_a_reference_is_recorded_whatever_the_place_answers(answer: bytes) -> None:
+    if b"%s" in answer:
+        answer %= b'Content-Length: many\r\nETag: "v1"\r\n'
+
+    def answering(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answering, args=(listening,))
+        thread.start()
+        uri = f"http://127.0.0.1:{listening.getsockname()[1]}/weights.pt"
+        tracker.log_artifact(uri, "refs", reference=True)
+        run = tracker.active_run()
+        assert run is not None
+        assert run.finish_artifacts(60)
+        thread.join()
+
+    (fact,) = [d for w in recorded(Path.cwd()) for k, d in w.events if k == "artifact.logged"]
+    assert fact == {"path": "refs/weights.pt", "uri": uri} | (
+        {"etag": '"v1"'} if b"ETag" in answer else {}
+    )

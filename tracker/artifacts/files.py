@@ -84,20 +84,23 @@ def _read_off(path: Path) -> dict[str, Any]:
 
 
 def _asked_over_http(uri: str) -> dict[str, Any]:
+    import http.client
     import urllib.request
 
-    request = urllib.request.Request(uri, method="HEAD")
     try:
+        request = urllib.request.Request(uri, method="HEAD")
         with urllib.request.urlopen(request, timeout=_ASK_TIMEOUT_S) as answer:
             facts = {
                 "etag": answer.headers.get("ETag"),
                 "size": answer.headers.get("Content-Length"),
             }
-    except (OSError, ValueError):
-        return {}  # nobody answers; where it lies is recorded all the same
-    known = {name: value for name, value in facts.items() if value}
-    if "size" in known:
-        known["size"] = int(known["size"])
+    except (OSError, ValueError, http.client.HTTPException):
+        return {}  # nobody answers, or no HTTP; where it lies is recorded all the same
+    known: dict[str, Any] = {}
+    if facts["etag"]:
+        known["etag"] = facts["etag"]
+    if facts["size"] and facts["size"].isdecimal():
+        known["size"] = int(facts["size"])
     return known
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from tracker.artifacts.trees import ArtifactInfo
 from tracker.events.errors import InvalidEvent
 from tracker.fluent import session
+from tracker.notices import notices
 from tracker.queries import client
 from tracker.refusals import NotFound, QueryFailed
 
@@ -49,12 +50,20 @@ def load_artifact(artifact_path: str, run_id: str | None = None) -> Any:
 
 
 def earlier_bytes(run_id: str, path: str) -> bytes | None:
-    """What the run's server has under `path`; None where there is nothing or nobody to ask."""
+    """What the run's server has under `path`; None where there is nothing or nobody to ask,
+    which is said: what is logged now takes the place of what may be there."""
     if session.is_begun_here(run_id):
         return None
     try:
         return client().read_artifact(run_id, path)
-    except (NotFound, QueryFailed):
+    except NotFound:
+        return None
+    except QueryFailed as error:
+        notices.warn_once(
+            f"earlier {run_id} {path}",
+            f"the rows that run {run_id} has logged to {path} before could not be asked for "
+            f"({error}); the table begins anew",
+        )
         return None
 
 
