@@ -46,11 +46,23 @@ MLFLOW = {
     "set_tag": ["key", "value", "synchronous"],
     "set_tags": ["tags", "synchronous"],
     "delete_tag": ["key"],
+    "log_artifact": ["local_path", "artifact_path", "run_id"],
+    "log_artifacts": ["local_dir", "artifact_path", "run_id"],
+    "log_text": ["text", "artifact_file", "run_id"],
+    "log_dict": ["dictionary", "artifact_file", "run_id"],
+    "log_image": ["image", "artifact_file", "key", "step", "timestamp", "synchronous"],
+    "log_figure": ["figure", "artifact_file", "save_kwargs"],
+    "log_table": ["data", "artifact_file", "run_id"],
+    "log_input": ["dataset", "context", "tags"],
+    "list_artifacts": ["artifact_uri", "run_id", "artifact_path"],
+    "download_artifacts": ["artifact_uri", "run_id", "artifact_path", "dst_path"],
     "flush": ["timeout"],
 }  # fmt: skip
 RUN_METHODS = [
     "log_metric", "log_metrics", "log_param", "log_params", "set_tag", "set_tags", "delete_tag",
-    "end_run", "flush", "get_metric_history",
+    "end_run", "flush", "get_metric_history", "log_artifact", "log_artifacts", "log_text",
+    "log_dict", "log_image", "log_figure", "log_table", "log_input", "load_artifact",
+    "list_artifacts", "download_artifacts",
 ]  # fmt: skip
 
 
