@@ -67,14 +67,14 @@ _INSERT: Final = "INSERT INTO tracker.projection_build VALUES ($1, $2, $3, $4, 0
 _FENCE: Final = """
 SELECT FROM tracker.projection_lease WHERE workspace = $1 AND token = $2 FOR NO KEY UPDATE
 """
+# Two statements: in one, the first could not see the row that the second has changed already.
+_RETIRE: Final = """
+UPDATE tracker.projection_build b SET retired_at = now() FROM tracker.projection p
+WHERE p.workspace = $1 AND p.name = $2 AND b.workspace = p.workspace AND b.name = p.name
+  AND b.number = p.number AND b.number <> $3
+"""
 _SWITCH: Final = """
-WITH before AS (
-    SELECT number FROM tracker.projection WHERE workspace = $1 AND name = $2 FOR UPDATE
-), retired AS (
-    UPDATE tracker.projection_build b SET retired_at = now() FROM before
-    WHERE b.workspace = $1 AND b.name = $2 AND b.number = before.number AND b.number <> $3
-)
-UPDATE tracker.projection SET number = $3 WHERE workspace = $1 AND name = $2 RETURNING number
+UPDATE tracker.projection SET number = $3 WHERE workspace = $1 AND name = $2
 """
 _LEFT: Final = f"""
 SELECT {_COLUMNS} FROM tracker.projection_build b
@@ -155,8 +155,12 @@ class PostgresBuilds:
     async def switch(self, build: build_store.Build) -> None:
         own = _own(build)
         await self._analyse(own)
-        key = (own.workspace, own.name, own.number)
-        await self._change(lambda connection: connection.direct(_SWITCH, *key))
+
+        def switch(connection: PostgresConnection) -> None:
+            for sql in (_RETIRE, _SWITCH):
+                connection.direct(sql, own.workspace, own.name, own.number)
+
+        await self._change(switch)
 
     async def remove(self, build: build_store.Build) -> None:
         await self._change(lambda connection: _drop(connection, _own(build)))
