@@ -85,16 +85,18 @@ class ServerLoad:
         chance = random.Random(seed)
         while not self.is_over:
             index, waits = chance.randrange(self.writers), chance.random() < 0.5
-            acked, seen, folded = self.acked[index], self.seen_position, self.folded_position
-            if acked > 1 and await self.read_row(
-                chance.choice(self.uris), index, min_position=seen if waits else None
-            ):
-                assert self.folded_position >= folded
+            acked, position = self.acked[index], self.seen_position if waits else None
+            if acked > 1:
+                uri = chance.choice(self.uris)
+                await self.read_row(uri, index, acked=acked, min_position=position)
             await asyncio.sleep(0.01)
 
-    async def read_row(self, uri: str, index: int, *, min_position: int | None) -> bool:
-        """Ask a server for a run and check what it says; False when it cannot say."""
-        acked, folded = self.acked[index], self.folded_position
+    async def read_row(self, uri: str, index: int, *, acked: int, min_position: int | None) -> bool:
+        """Ask a server for a run and check what it says; False when it cannot say.
+
+        `acked` is what the writer had been told when the log was at `min_position`.
+        """
+        folded = self.folded_position
         query = "" if min_position is None else f"?min_position={min_position}"
         answer = await self._ask("GET", uri, f"/api/v1/runs/run-{index}{query}", may_lack=not query)
         if answer is None:
@@ -129,6 +131,11 @@ class ServerLoad:
         async with asyncio.timeout(within_s):
             while not condition():
                 await asyncio.sleep(0.01)
+
+    async def acknowledges(self, count: int) -> None:
+        """Wait until this many more appends were acknowledged."""
+        before = self.acks
+        await self.until(lambda: self.acks >= before + count)
 
     async def goes_on(self) -> None:
         """Wait until every writer's worth of acks, and each kind of read, has come anew."""
