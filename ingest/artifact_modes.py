@@ -34,11 +34,18 @@ def served_routes(settings: Settings, routes: Sequence[Route]) -> tuple[list[Rou
 
 async def refuse(request: web.Request) -> web.StreamResponse:
     """Answers for every route that an --artifacts-only server does not serve."""
+    resource = request.match_info.route.resource
+    if resource is not None and "artifact" in resource.canonical:
+        setting = "TRACKER_BACKEND_STORE_URI"
+        remedy = "which file lies where is in the log: name it with --backend-store-uri"
+    else:
+        setting = "TRACKER_ARTIFACTS_ONLY"
+        remedy = f"ask the tracking server, or start this one without {setting}"
     raise ArtifactsOnly(
         f"this server was started with --artifacts-only and serves no {request.path[:200]}; "
-        "ask the tracking server, or start this one without TRACKER_ARTIFACTS_ONLY",
+        f"{remedy}",
         retry_after_s=RETRY_AFTER_S,
-        setting="TRACKER_ARTIFACTS_ONLY",
+        setting=setting,
     )
 
 

@@ -75,6 +75,7 @@ async def test_a_server_for_artifacts_only_needs_no_log_and_serves_blobs(tmp_pat
         assert "tracker_blob_bytes_in_total 3e+06" in exposition
         trees = await server.ask("GET", "/api/v1/runs/r/artifacts")
         assert (trees.status, trees.code) == (503, "artifacts_only")
+        assert "--backend-store-uri" in trees.json["error"]["message"]
 
     assert not (tmp_path / "server" / "tracker.db").exists()
     assert not (tmp_path / "server" / "server.json").exists()
