@@ -177,7 +177,7 @@ def test_a_logged_model_is_found_on_its_run_and_has_a_page_of_its_own(
     expect(page.get_by_role("heading", name="the trainer")).to_be_visible()
 
     page = look.open("/models/m-unknown")
-    expect(page.get_by_role("alert")).to_contain_text("not found")
+    expect(page.get_by_role("alert")).to_contain_text("there is no model")
 
 
 def logged_model(server: ServerProcess, experiment: str, run_id: str) -> str:

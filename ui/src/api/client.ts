@@ -93,19 +93,15 @@ async function once(path: string, asked: Asked): Promise<Response> {
   throw refusal;
 }
 
-interface Refusal {
-  error?: { code: string; message: string; details?: Record<string, unknown> };
-  /** MLflow's part of the API says it in MLflow's words. */
-  error_code?: string;
-  message?: string;
-}
-
 async function refusalOf(response: Response): Promise<ApiError> {
-  const { status } = response;
-  const said = (await response.json().catch(() => null)) as Refusal | null;
-  if (said?.error) return new ApiError(status, said.error.code, said.error.message, said.error.details);
-  if (said?.error_code) return new ApiError(status, said.error_code.toLowerCase(), said.message ?? "");
-  return new ApiError(status, "unreadable", `The server answered ${status}.`);
+  try {
+    const { error } = (await response.json()) as {
+      error: { code: string; message: string; details?: Record<string, unknown> };
+    };
+    return new ApiError(response.status, error.code, error.message, error.details);
+  } catch {
+    return new ApiError(response.status, "unreadable", `The server answered ${response.status}.`);
+  }
 }
 
 function pause(ms: number, signal?: AbortSignal): Promise<void> {

@@ -212,18 +212,29 @@ export interface Model {
   model_id: string;
   experiment_id: string;
   name: string;
-  status: string;
-  model_type: string | null;
   source_run_id: string | null;
+  model_type: string | null;
+  status: "PENDING" | "READY" | "FAILED";
+  status_message: string | null;
+  lifecycle_stage: Stage;
   created_time_us: number;
   updated_time_us: number;
   params: Record<string, string>;
   tags: Record<string, string>;
-  metrics: {
-    key: string;
-    value: JsonFloat;
-    step: number;
-    dataset_name: string | null;
-    run_id: string | null;
-  }[];
+  metrics: ModelPoint[];
+}
+
+export interface ModelPoint {
+  key: string;
+  value: JsonFloat;
+  step: number;
+  time_us: number;
+  run_id: string;
+  dataset_name: string | null;
+  dataset_digest: string | null;
+}
+
+export interface ModelsPage {
+  models: Model[];
+  next_page_token: string | null;
 }

@@ -89,6 +89,7 @@ export function Loading({ what = "Loading" }: { what?: string }) {
 
 const WHAT_TO_DO: Record<string, string> = {
   run_not_found: "Check the address, or look for the run in the table; runs that were never synced are still in a spool (tracker spool).",
+  model_not_found: "Check the address, or look for the model on the page of the run that logged it.",
   experiment_not_found: "Check the address, or pick one from the list of experiments.",
   unauthorized: "Give the server's API key.",
   run_deleted: "Restore it from the trash first.",

@@ -67,7 +67,9 @@ function Header({ model }: { model: Model }) {
       </nav>
       <div class="run-title">
         <h1>{model.name}</h1>
-        <span class="badge">{model.status}</span>
+        <span class="badge" title={model.status_message ?? undefined}>
+          {model.status.toLowerCase()}
+        </span>
       </div>
       <div class="run-facts">
         <span>
@@ -80,6 +82,11 @@ function Header({ model }: { model: Model }) {
         )}
         <span class="mono">{model.model_id}</span>
       </div>
+      {model.lifecycle_stage === "deleted" && (
+        <div class="note" role="status">
+          This model was deleted; what was logged of it is still here.
+        </div>
+      )}
     </header>
   );
 }

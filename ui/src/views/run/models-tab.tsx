@@ -34,7 +34,7 @@ export function ModelsTab({ run }: { run: Run }) {
               <th scope="row">
                 <Link to={`/models/${encodeURIComponent(model.model_id)}`}>{model.name}</Link>
               </th>
-              <td>{model.status}</td>
+              <td>{model.status.toLowerCase()}</td>
               <td>{model.model_type ?? <span class="faint">–</span>}</td>
               <td>
                 <Time us={model.created_time_us} />
