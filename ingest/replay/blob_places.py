@@ -23,6 +23,7 @@ from ingest.replay.places import (
     ServerPlace,
     SqlitePlace,
 )
+from ingest.replay.server_log import reaching
 
 CHUNK_BYTES: Final = 1024 * 1024
 
@@ -62,16 +63,20 @@ class _ServerBlobs:
         self._uri = uri
 
     async def has(self, digest: Digest) -> bool:
-        async with self._session.head(f"{self._uri}/api/v1/blobs/{digest}") as answer:
-            return answer.status == 200
+        with reaching(self._uri):
+            async with self._session.head(f"{self._uri}/api/v1/blobs/{digest}") as answer:
+                if answer.status not in (200, 404):
+                    answer.raise_for_status()
+                return answer.status == 200
 
     @asynccontextmanager
     async def open(self, digest: Digest) -> AsyncIterator[AsyncIterator[bytes]]:
-        async with self._session.get(f"{self._uri}/api/v1/blobs/{digest}") as answer:
-            if answer.status == 404:
-                raise BlobNotFound(f"{self._uri} has no blob {digest}")
-            answer.raise_for_status()
-            yield answer.content.iter_chunked(CHUNK_BYTES)
+        with reaching(self._uri):
+            async with self._session.get(f"{self._uri}/api/v1/blobs/{digest}") as answer:
+                if answer.status == 404:
+                    raise BlobNotFound(f"{self._uri} has no blob {digest}")
+                answer.raise_for_status()
+                yield answer.content.iter_chunked(CHUNK_BYTES)
 
     async def put(self, digest: Digest, chunks: AsyncIterator[bytes]) -> None:
         hasher = hashlib.sha256()
@@ -82,10 +87,11 @@ class _ServerBlobs:
                 yield chunk
 
         url = f"{self._uri}/api/v1/blobs/{digest}"
-        async with self._session.put(url, data=hashed()) as answer:
-            if answer.status == 422:
-                raise DigestMismatch(f"the source's bytes of {digest} are {hasher.hexdigest()}")
-            answer.raise_for_status()
+        with reaching(self._uri):
+            async with self._session.put(url, data=hashed()) as answer:
+                if answer.status == 422:
+                    raise DigestMismatch(f"the source's bytes of {digest} are {hasher.hexdigest()}")
+                answer.raise_for_status()
 
 
 @asynccontextmanager

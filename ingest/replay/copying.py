@@ -19,9 +19,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from ingest.errors import StoreUnavailable
 from ingest.replay.destinations import LogDestination, continues
 from ingest.replay.selection import Select, Selection
 from ingest.replay.sources import Source
@@ -30,6 +32,7 @@ from tracker.events.errors import TrackerError
 
 ROUND_BATCHES: Final = 4_000
 ROUND_BYTES: Final = 8 * 1024 * 1024
+AWAY_WAIT_S: Final = 30.0
 
 
 class LogsDiffer(TrackerError):
@@ -40,7 +43,7 @@ class LogsDiffer(TrackerError):
 class CopyProgress:
     """`position` of `head` in the source; what was written, counted by the copy.
 
-    `selection` is what was selected in the end.
+    `selection` is what was selected last; `trouble` what a copy that follows waits for.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -50,6 +53,7 @@ class CopyProgress:
     events: int = 0
     bytes: int = 0
     keeps_positions: bool = True
+    trouble: str = ""
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -79,26 +83,11 @@ async def copy_log(
     keeps = not (selection.is_filtered or merge)
     if keeps:
         await check_continues(source.log, head)
-    progress = CopyProgress(keeps_positions=keeps)
-    writer = _Importing(destination) if keeps else _Appending(destination)
-    after = head.next_position - 1 if keeps else 0
-    progress.position = after
-    while True:
-        after = await _copy_round(source, selection, writer, after, progress, on_progress)
-        if follow is None or follow.is_set() or _is_complete(selection, after):
-            break
-        await destination.flush()
-        try:
-            async with asyncio.timeout(source.poll_s):
-                await follow.wait()
-        except TimeoutError:
-            await source.refresh()
-        grown = await select()
-        for run_id in sorted((grown.run_ids or set()) - (selection.run_ids or set())):
-            await _catch_up(source.log, run_id, after, writer, progress)
-        selection = grown
-    await destination.flush()
-    progress.selection = selection
+    progress = CopyProgress(selection, keeps_positions=keeps)
+    copy = _Copy(source, destination, progress, on_progress)
+    await copy.go_on()
+    if follow is not None:
+        await copy.follow(select, follow)
     return progress
 
 
@@ -112,47 +101,83 @@ async def check_continues(source: EventLogReader, head: LogHead) -> None:
         )
 
 
-async def _catch_up(
-    log: EventLogReader,
-    run_id: str,
-    until: int,
-    writer: _Importing | _Appending,
-    progress: CopyProgress,
-) -> None:
-    """Copy what came of a run before it was known to be asked for."""
-    after = 0
-    while batches := await _read(log, after, until, run_id=run_id):
-        await writer.write(batches, progress)
-        after = batches[-1].last_position
+class _Copy:
+    """Where a copy is; without a writer, the next step asks the destination."""
 
+    def __init__(
+        self,
+        source: Source,
+        destination: LogDestination,
+        progress: CopyProgress,
+        on_progress: OnProgress,
+    ) -> None:
+        self._source, self._destination = source, destination
+        self._progress, self._on_progress = progress, on_progress
+        self._after = 0
+        self._writer: _Importing | _Appending | None = None
 
-async def _copy_round(
-    source: Source,
-    selection: Selection,
-    writer: _Importing | _Appending,
-    after: int,
-    progress: CopyProgress,
-    on_progress: OnProgress,
-) -> int:
-    """Copy everything there is now; return how far that was."""
-    progress.head = await _end_of(source.log, selection)
-    reading = asyncio.create_task(_read(source.log, after, progress.head))
-    try:
-        while batches := await reading:
-            reading = asyncio.create_task(
-                _read(source.log, batches[-1].last_position, progress.head)
-            )
-            is_over = selection.is_over_at(batches[-1])
-            wanted = [batch for batch in batches if selection.takes(batch)]
-            await writer.write(wanted, progress)
-            after = progress.position = batches[-1].last_position if not is_over else progress.head
-            on_progress(progress)
-            if is_over:
-                break
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-    return after
+    async def go_on(self) -> None:
+        """Copy everything there is now, durably."""
+        await self._round(await self._begun())
+        await self._destination.flush()
+
+    async def follow(self, select: Select, stop: asyncio.Event) -> None:
+        """Copy what comes until `stop` is set; what is away meanwhile is waited for."""
+        progress, every_s = self._progress, max(self._source.poll_s, self._destination.every_s)
+        delay_s = every_s
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await stop.wait()
+            try:
+                await self._source.refresh()
+                await self._take_up(await select())
+                await self.go_on()
+                delay_s, progress.trouble = every_s, ""
+            except StoreUnavailable as error:
+                if stop.is_set():
+                    raise
+                self._writer = None
+                delay_s, progress.trouble = min(max(1.0, 2 * delay_s), AWAY_WAIT_S), str(error)
+                self._on_progress(progress)
+
+    async def _begun(self) -> _Importing | _Appending:
+        if self._writer is None:
+            if self._progress.keeps_positions:
+                self._after = (await self._destination.head()).next_position - 1
+                self._writer = _Importing(self._destination)
+            else:
+                self._writer = _Appending(self._destination)
+            self._progress.position = self._after
+        return self._writer
+
+    async def _take_up(self, selection: Selection) -> None:
+        """Copy what came of a run before it was known to be asked for."""
+        known = self._progress.selection
+        for run_id in sorted((selection.run_ids or set()) - (known.run_ids or set())):
+            writer, after = await self._begun(), 0
+            while batches := await _read(self._source.log, after, self._after, run_id=run_id):
+                await writer.write(batches, self._progress)
+                after = batches[-1].last_position
+        self._progress.selection = selection
+
+    async def _round(self, writer: _Importing | _Appending) -> None:
+        progress, selection, log = self._progress, self._progress.selection, self._source.log
+        progress.head = await _end_of(log, selection)
+        reading = asyncio.create_task(_read(log, self._after, progress.head))
+        try:
+            while batches := await reading:
+                reading = asyncio.create_task(_read(log, batches[-1].last_position, progress.head))
+                is_over = selection.is_over_at(batches[-1])
+                await writer.write([each for each in batches if selection.takes(each)], progress)
+                self._after = progress.head if is_over else batches[-1].last_position
+                progress.position = self._after
+                self._on_progress(progress)
+                if is_over:
+                    break
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 async def _read(
@@ -166,10 +191,6 @@ async def _read(
 async def _end_of(log: EventLogReader, selection: Selection) -> int:
     last = (await log.head()).next_position - 1
     return last if selection.until is None else min(last, selection.until)
-
-
-def _is_complete(selection: Selection, after: int) -> bool:
-    return selection.until is not None and after >= selection.until
 
 
 class _Importing:

@@ -38,6 +38,9 @@ class LogDestination(Protocol):
     the rest gets new positions.
     """
 
+    every_s: float
+    """A copy that follows adds to it no more often."""
+
     @property
     def log(self) -> EventLogReader:
         """To read back what was written."""
@@ -60,6 +63,8 @@ class LogDestination(Protocol):
 
 class StoreDestination:
     """SQLite or PostgreSQL."""
+
+    every_s = 0.0
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
@@ -84,6 +89,8 @@ class StoreDestination:
 
 
 class ServerDestination:
+    every_s = 0.0
+
     def __init__(self, server: ServerLog) -> None:
         self._server = server
         self.log: EventLogReader = server
@@ -117,6 +124,8 @@ class ServerDestination:
 
 class ArchiveDestination:
     """Batches wait until they fill a segment; `flush` writes what has gathered."""
+
+    every_s = 10.0  # each time is a segment, and a manifest that names all of them
 
     def __init__(self, archive: ArchiveLog) -> None:
         self._buffer = SegmentBuffer(archive)

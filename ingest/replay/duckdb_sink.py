@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -142,6 +142,9 @@ class DuckdbSink:
         try:
             yield self._connection
             self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
+        except BaseException as error:
+            with suppress(duckdb.Error):  # after some failures it is rolled back already
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, duckdb.Error):
+                raise DuckdbRefused(f"the tables cannot be written: {error}") from error
             raise

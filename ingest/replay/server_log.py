@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 
@@ -15,6 +15,8 @@ from ingest.replay.records import LOG_CONTENT_TYPE, RecordReader, encode_record
 from projections.log import LogHead, StoredBatch
 from tracker.events import wire
 from tracker.events.errors import TrackerError
+
+T = TypeVar("T")
 
 _DELAYS_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -64,37 +66,34 @@ class ServerLog:
         run_id: str | None = None,
         until: int | None = None,
     ) -> Sequence[StoredBatch]:
-        for attempt, delay_s in enumerate((*_DELAYS_S, None)):
+        async def work() -> Sequence[StoredBatch]:
             try:
-                stream = await self._stream_at(after, run_id, until)
-                return await stream.take(batches_max, bytes_max)
-            except (aiohttp.ClientError, TimeoutError, StoreUnavailable) as error:
+                with reaching(self._uri):
+                    stream = await self._stream_at(after, run_id, until)
+                    return await stream.take(batches_max, bytes_max)
+            except StoreUnavailable:
                 await self._drop()
-                if delay_s is None:
-                    raise StoreUnavailable(
-                        f"{self._uri} cannot be read after {attempt + 1} attempts: {error}"
-                    ) from error
-                await asyncio.sleep(delay_s)
-        raise AssertionError("the last attempt raises")
+                raise
+
+        return await _patiently(work)
 
     async def import_batches(self, batches: Sequence[StoredBatch]) -> LogHead:
         """See EventStore.import_batches; a lost answer is settled by asking for the head."""
         body = b"".join(map(encode_record, batches))
         last = batches[-1]
         wanted = LogHead(last.last_position + 1, last.chain_sha256)
-        for delay_s in (*_DELAYS_S, None):
+
+        async def work() -> LogHead:
             try:
                 await self._json("POST", "/api/v1/log", body, LOG_CONTENT_TYPE)
-                return wanted
-            except (aiohttp.ClientError, TimeoutError, StoreUnavailable, ServerSaid) as error:
-                if await self._reached(wanted):
-                    return wanted
-                if delay_s is None or isinstance(error, ServerSaid):
+            except (StoreUnavailable, ServerSaid):
+                if not await self._reached(wanted):
                     raise
-                await asyncio.sleep(delay_s)
-        raise AssertionError("the last attempt raises")
+            return wanted
 
-    async def append(self, batch: StoredBatch) -> dict[str, Any]:
+        return await _patiently(work)
+
+    async def append(self, batch: StoredBatch) -> None:
         """Send one batch as its writer would have; what is there already changes nothing."""
         header = wire.BatchHeader(
             batch.run_id,
@@ -105,17 +104,9 @@ class ServerLog:
             batch.records_crc,
         )
         body = wire.encode_batch(header, batch.payload)
-        for delay_s in (*_DELAYS_S, None):
-            try:
-                said: dict[str, Any] = await self._json(
-                    "POST", "/api/v1/append", body, wire.BATCH_CONTENT_TYPE
-                )
-                return said
-            except (aiohttp.ClientError, TimeoutError, StoreUnavailable):
-                if delay_s is None:
-                    raise
-                await asyncio.sleep(delay_s)
-        raise AssertionError("the last attempt raises")
+        await _patiently(
+            lambda: self._json("POST", "/api/v1/append", body, wire.BATCH_CONTENT_TYPE)
+        )
 
     async def next_seq(self, writer_id: str) -> int:
         """What the writer may append next; 1 for one that is not known."""
@@ -133,7 +124,7 @@ class ServerLog:
     async def _reached(self, wanted: LogHead) -> bool:
         try:
             return await self.head() == wanted
-        except (aiohttp.ClientError, TimeoutError, TrackerError):
+        except TrackerError:
             return False
 
     async def _stream_at(self, after: int, run_id: str | None, until: int | None) -> _Stream:
@@ -160,11 +151,12 @@ class ServerLog:
         self, method: str, path: str, body: bytes | None = None, content_type: str = ""
     ) -> Any:
         headers = {"Content-Type": content_type} if content_type else {}
-        async with self._session.request(
-            method, f"{self._uri}{path}", data=body, headers=headers
-        ) as response:
-            await _check(response)
-            return await response.json()
+        with reaching(self._uri):
+            async with self._session.request(
+                method, f"{self._uri}{path}", data=body, headers=headers
+            ) as response:
+                await _check(response)
+                return await response.json()
 
 
 class _Stream:
@@ -212,6 +204,26 @@ class _Stream:
 
     def close(self) -> None:
         self._response.close()
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Again and again while the server is away, for some ten seconds in all."""
+    for delay_s in _DELAYS_S:
+        try:
+            return await work()
+        except StoreUnavailable:
+            await asyncio.sleep(delay_s)
+    return await work()
+
+
+@contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """What the network says becomes StoreUnavailable."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError) as error:
+        why = str(error) or type(error).__name__
+        raise StoreUnavailable(f"{uri} cannot be reached: {why}") from error
 
 
 @asynccontextmanager

@@ -12,11 +12,12 @@ import asyncio
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ingest.errors import StoreUnavailable
 from ingest.replay.comparing import Comparison, compare_points, head_at, tally_log
 from ingest.replay.copying import CopyProgress, LogsDiffer
 from ingest.replay.points import write_points
@@ -43,18 +44,27 @@ async def export_tables(
     """Write, then count and compare what was written. Raises LogsDiffer."""
     progress = CopyProgress(keeps_positions=False)
     with _scratch() as runs:
-        while True:
+
+        async def export() -> tuple[Selection, int, dict[str, int]]:
             selection = await select()
-            reached, rows = await _export_once(
-                source, selection, sink, runs(selection), progress, on_progress
-            )
-            if request.follow is None or request.follow.is_set():
-                break
-            try:
+            fold = runs(selection)
+            reached, rows = await _export_once(source, selection, sink, fold, progress, on_progress)
+            return selection, reached, rows
+
+        selection, reached, rows = await export()
+        while request.follow is not None and not request.follow.is_set():
+            with suppress(TimeoutError):
                 async with asyncio.timeout(FOLLOW_EVERY_S):
                     await request.follow.wait()
-            except TimeoutError:
+            try:
                 await source.refresh()
+                selection, reached, rows = await export()
+                progress.trouble = ""
+            except StoreUnavailable as error:
+                if request.follow.is_set():
+                    raise
+                progress.trouble = str(error)
+                on_progress("exporting", progress)
     report.batches, report.events = progress.batches, progress.events
     report.bytes, report.seconds = progress.bytes, round(progress.elapsed_s, 3)
     report.keeps_positions, report.until = False, max(report.until, reached)

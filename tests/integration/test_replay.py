@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from ingest.artifact_stores.open import open_artifact_store
+from ingest.errors import StoreUnavailable
 from ingest.event_stores.migrations import MigrationMismatch
 from ingest.event_stores.postgres_reader import NoSuchWorkspace
 from ingest.event_stores.sqlite import SqliteEventStore, StoreMismatch
 from ingest.event_stores.sqlite_reader import SqliteLogReader
 from ingest.replay import copying
 from ingest.replay.copying import LogsDiffer
+from ingest.replay.destinations import StoreDestination
 from ingest.replay.job import ReplayRequest, replay
 from ingest.replay.places import PlaceNotUnderstood, destination_of, source_of
 from ingest.replay.selection import NothingSelected
@@ -265,6 +267,60 @@ async def test_following_copies_what_comes_until_it_is_told_to_stop(
     assert await reader.head() == await source.head()
     await asyncio.to_thread(reader.close)
     await source.aclose()
+
+
+@pytest.mark.parametrize("merge", [False, True])
+async def test_following_waits_for_a_destination_that_is_away(
+    merge: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is away three times, the second time in the middle of what is written."""
+    monkeypatch.setattr(copying, "AWAY_WAIT_S", 0.01)
+    monkeypatch.setattr(copying, "ROUND_BATCHES", 3)
+    name = "append" if merge else "import_batches"
+    write = getattr(StoreDestination, name)
+    calls = 0
+
+    async def away(destination: StoreDestination, batches: Sequence[StoredBatch]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            await write(destination, batches[:1])
+        if calls in (2, 3, 5):
+            raise StoreUnavailable("the database is away")
+        await write(destination, batches)
+
+    source = await SqliteEventStore.open(tmp_path / "live.db")
+    started = event("run.started", START_US)
+    await source.append(batch_to_append("r", "first", 1, [started]))
+    stop, is_copied = asyncio.Event(), asyncio.Event()
+    troubles: list[str] = []
+    head = await source.head()
+
+    def look(stage: str, progress: copying.CopyProgress) -> None:
+        troubles.append(progress.trouble)
+        if progress.position == head.next_position - 1:
+            is_copied.set()
+
+    monkeypatch.setattr(StoreDestination, name, away)
+    request = ReplayRequest(
+        source_of(str(tmp_path / "live.db")),
+        destination_of(str(tmp_path / "copy.db")),
+        merge=merge,
+        follow=stop,
+    )
+    following = asyncio.create_task(replay(request, look))
+    await is_copied.wait()
+    is_copied.clear()
+    await fill(source, runs=2)
+    head = await source.head()
+    await is_copied.wait()
+    stop.set()
+    report = await following
+    await source.aclose()
+
+    assert report.is_equal
+    assert "the database is away" in troubles
+    assert calls > 5
 
 
 async def test_a_server_with_runs_of_its_own_gets_only_what_it_lacks(

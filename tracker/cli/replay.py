@@ -19,6 +19,7 @@ from tracker.cli.times import TIME, told
 from tracker.cli.transfer_bar import transfer_bar
 
 if TYPE_CHECKING:
+    from ingest.replay.copying import CopyProgress
     from ingest.replay.job import OnProgress, ReplayReport, ReplayRequest
 
 
@@ -178,8 +179,17 @@ async def _replay(request: ReplayRequest, *, follow: bool) -> ReplayReport:
 
 @contextmanager
 def _showing() -> Iterator[OnProgress]:
+    told = ""
+
+    def on_progress(stage: str, progress: CopyProgress) -> None:
+        nonlocal told
+        show(stage, progress.position, progress.head)
+        if progress.trouble != told:
+            told = progress.trouble
+            note(f"{told}; trying again" if told else "going on")
+
     with transfer_bar() as show:
-        yield lambda stage, progress: show(stage, progress.position, progress.head)
+        yield on_progress
 
 
 def _tell(report: ReplayReport, *, src: str, dst: str) -> None:
