@@ -8,6 +8,9 @@ tracker://                  this machine; a server is started when something is 
 from __future__ import annotations
 
 import time
+import urllib.request
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Final
 
 from tracker import config, local_server
@@ -21,6 +24,7 @@ LOCAL_SCHEME: Final = "tracker://"
 # A server that did not answer is not asked again for so long; one that did, is trusted for
 # so long. A program that reads in a loop must not wait for every read.
 _TRUSTED_FOR_S: Final = 5.0
+_LOOK_TIMEOUT_S: Final = 2.0
 
 
 def destination_of(tracking_uri: str) -> str:
@@ -42,8 +46,8 @@ def destination_of(tracking_uri: str) -> str:
 
 
 class Server:
-    """The server of a destination, asked only while it answers. Thread-safe enough: a verdict
-    that two threads find at once is the same."""
+    """The server of a destination, asked only while it answers. Threads may share it: what two
+    of them find at once is the same."""
 
     def __init__(self, destination: str) -> None:
         self.destination = destination
@@ -68,8 +72,17 @@ class Server:
 
     def _look(self) -> str | None:
         if self.destination != LOCAL:
-            return self.destination if local_server.answers_health(self.destination) else None
+            return self.destination if _answers(self.destination) else None
         try:
             return local_server.ensure_running(config.client_settings().home)
         except LocalServerMissing:
             return None
+
+
+def _answers(address: str) -> bool:
+    """Whether a server answers there, by the machine's proxies and certificates."""
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=_LOOK_TIMEOUT_S) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except (OSError, HTTPException, ValueError):
+        return False

@@ -21,9 +21,9 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from tracker.artifacts import files
 from tracker.artifacts.recorder import ArtifactRecorder
 from tracker.client import Client
-from tracker.mlflow.asking import Unreachable
 from tracker.mlflow.entities import ARTIFACT_SCHEME
-from tracker.mlflow.store import TrackerStore, refusals
+from tracker.mlflow.errors import Unreachable, refusals
+from tracker.mlflow.store import TrackerStore
 from tracker.refusals import NotFound, QueryFailed, ServerUnreachable
 
 _PLACE: Final = re.compile(
@@ -87,7 +87,7 @@ class TrackerArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # ml
         run_id = self.place.run_id
         if run_id is None:
             assert self.place.model_id is not None
-            model = store.recorder.model(self.place.model_id)
+            model = store.recorder.models.find(self.place.model_id)
             run_id = model.source_run_id if model else None
             if run_id is None:
                 run_id = store.get_logged_model(self.place.model_id).source_run_id
@@ -127,10 +127,10 @@ class TrackerArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # ml
     def _asked(self, method: str, path: str) -> Any:
         store = self._store()
         owner = self.place.run_id
-        if owner is None and (model := store.recorder.model(self.place.model_id or "")):
+        if owner is None and (model := store.recorder.models.find(self.place.model_id or "")):
             owner = model.source_run_id
         if owner is not None:
-            store.wait_for_own_writes(owner)
+            store.reading.is_delivered(owner)  # which waits a moment
         address = store.rest.server.address()
         if address is None:
             raise Unreachable(store.rest.server.name(), "it was looked for a moment ago")

@@ -14,7 +14,6 @@ from functools import wraps
 from typing import Any, Final, TypeVar
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import MlflowHostCreds, http_request, verify_rest_response
@@ -22,24 +21,14 @@ from mlflow.utils.rest_utils import MlflowHostCreds, http_request, verify_rest_r
 from tracker import config
 from tracker.credentials import key_for
 from tracker.mlflow.addresses import Server
+from tracker.mlflow.errors import Unreachable
 
 # A search over a large store takes a second; a server that needs ten is as good as gone.
 ANSWER_TIMEOUT_S: Final = 10
 _RETRIES: Final = 1
 
-_OUR_MODULES: Final = ("tracker.mlflow.store", "tracker.mlflow.models")
+_OURS: Final = "tracker.mlflow."
 _Store = TypeVar("_Store")
-
-
-class Unreachable(MlflowException):  # type: ignore[misc]  # mlflow has no types
-    """No server answers now. What was logged is safe in the spool."""
-
-    def __init__(self, address: str, why: str) -> None:
-        super().__init__(
-            f"no tracker server answers at {address} ({why}). What is logged waits in the spool "
-            f"of this machine and is delivered when the server is back, or by `tracker sync`",
-            error_code=TEMPORARILY_UNAVAILABLE,
-        )
 
 
 class AskingStore(RestStore):  # type: ignore[misc]  # mlflow has no types
@@ -104,7 +93,7 @@ def forwarding(store: type[_Store]) -> type[_Store]:
 
 
 def _says_itself(store: type, name: str) -> bool:
-    return any(name in vars(base) for base in store.__mro__ if base.__module__ in _OUR_MODULES)
+    return any(name in vars(base) for base in store.__mro__ if base.__module__.startswith(_OURS))
 
 
 def _forwarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,7 @@
-"""MLflow's entities from what this machine knows, and the server's answer overlaid with it."""
+"""MLflow's entities from what this machine knows, and the server's answer overlaid with it.
+
+Other threads may be logging meanwhile: what is iterated over is a copy.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,7 @@ def _old_id(run_id: str) -> dict[str, str]:
 
 def _data(pending: PendingRun, server: Run | None) -> RunData:
     metrics = {m.key: m for m in server.data._metric_objs} if server else {}
-    for key, point in pending.metrics.items():
+    for key, point in pending.metrics.copy().items():
         known = metrics.get(key)
         if known is None or point.rank() >= _point_of(known).rank():
             metrics[key] = Metric(key, clipped(point.value), point.time_us // 1000, point.step)
@@ -141,14 +144,14 @@ def clipped(value: float) -> float:
 def _with_puts(pending: PendingRun, server: Run | None) -> Sequence[Any]:
     """Inputs and, where this MLflow knows of them, outputs."""
     datasets = {(i.dataset.name, i.dataset.digest): i for i in _known_datasets(server)}
-    for key, data in pending.inputs.items():
+    for key, data in pending.inputs.copy().items():
         datasets[key] = dataset_input(data)
     try:
         from mlflow.entities import LoggedModelInput, LoggedModelOutput, RunOutputs
     except ImportError:
         return (RunInputs(dataset_inputs=list(datasets.values())),)
-    inputs = [LoggedModelInput(model_id) for model_id in pending.model_inputs]
-    outputs = [LoggedModelOutput(m, step=step) for m, step in pending.model_outputs.items()]
+    inputs = [LoggedModelInput(model_id) for model_id in pending.model_inputs.copy()]
+    outputs = [LoggedModelOutput(m, step=step) for m, step in pending.model_outputs.copy().items()]
     if server is not None:
         own_inputs, own_outputs = set(pending.model_inputs), set(pending.model_outputs)
         inputs += [i for i in server.inputs.model_inputs if i.model_id not in own_inputs]

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from tracker.events.limits import MODEL_METRICS_PER_EVENT_MAX
 from tracker.events.types import EventType
 from tracker.mlflow import entities
-from tracker.mlflow.asking import Unreachable
+from tracker.mlflow.errors import Unreachable
 from tracker.names import name_for
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class LoggedModels:
 
     def get_logged_model(self, model_id: str, allow_deleted: bool = False) -> Any:
         """This machine's own models are known here, from the moment they are created."""
-        pending = self.recorder.model(model_id)
+        pending = self.recorder.models.find(model_id)
         if pending is not None and (
             not pending.source_run_id or not self.recorder.is_delivered(pending.source_run_id)
         ):
@@ -119,7 +119,7 @@ class LoggedModels:
                 self._log(run_id, EventType.MODEL_METRICS_LOGGED, fact)
 
     def _run_of(self, model_id: str) -> str | None:
-        pending = self.recorder.model(model_id)
+        pending = self.recorder.models.find(model_id)
         return pending.source_run_id if pending else None
 
     def _log(self, run_id: str | None, kind: EventType, fact: Mapping[str, Any]) -> None:

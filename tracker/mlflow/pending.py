@@ -8,6 +8,8 @@ are those of the server's fold, for the facts of one machine in the order they w
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +18,8 @@ from tracker.events.types import EventType
 
 # A run that logs a new key every step must not fill the training's memory.
 METRICS_KEPT_MAX: Final = 10_000
+# Of models that were made long ago the server knows more than we do.
+_MODELS_KEPT_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,28 @@ class PendingRun:
         self.name = data.get("name") or self.name
         self.status = data.get("status") or self.status or "RUNNING"
         self.tags.update(data.get("tags") or {})
+
+
+class PendingModels:
+    """The models this machine has recorded, the latest of them. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[str, PendingModel] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, model_id: str) -> PendingModel | None:
+        return self._models.get(model_id)
+
+    def apply(self, kind: str, data: Mapping[str, Any], time_us: int) -> None:
+        """Fold one fact; those that are about no model, or an unknown one, change nothing."""
+        model_id = data.get("model_id")
+        with self._lock:
+            if kind == EventType.MODEL_CREATED:
+                self._models[data["model_id"]] = PendingModel.created(data, time_us)
+                if len(self._models) > _MODELS_KEPT_MAX:
+                    self._models.popitem(last=False)
+            elif model_id is not None and (model := self._models.get(model_id)) is not None:
+                model.apply(kind, data, time_us)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ network.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -23,16 +24,14 @@ from tracker.events.types import EventType, RunStatus
 from tracker.exits import Outcome
 from tracker.fluent import session
 from tracker.mlflow import spooled
-from tracker.mlflow.pending import LastPoint, PendingModel, PendingRun
+from tracker.mlflow.own_runs import own_run
+from tracker.mlflow.pending import LastPoint, PendingModels, PendingRun
 from tracker.names import name_for
-from tracker.recording import Recording
 from tracker.run import Run
-from tracker.starting import EndRun, FlushRuns, given
+from tracker.starting import given
 
 # Of runs that ended long ago the server knows more than we do.
 _RUNS_KEPT_MAX: Final = 1_000
-_MODELS_KEPT_MAX: Final = 1_000
-_METRIC_FACTS_MAX: Final = 1_000
 
 
 class Recorder:
@@ -40,11 +39,17 @@ class Recorder:
 
     def __init__(self, destination: str) -> None:
         self.destination = destination
+        self.models = PendingModels()
         self._lock = threading.RLock()
         self._runs: dict[str, Run] = {}
         self._pending: OrderedDict[str, PendingRun] = OrderedDict()
-        self._models: OrderedDict[str, PendingModel] = OrderedDict()
         self._workspace_artifacts: ArtifactRecorder | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._go_on_in_child)
+
+    def _go_on_in_child(self) -> None:
+        """After a fork, which may have come while another thread held the lock."""
+        self._lock = threading.RLock()
 
     # -- runs -----------------------------------------------------------------------------
 
@@ -107,6 +112,15 @@ class Recorder:
     def log_metric(self, run_id: str, key: str, value: float, step: int, time_ms: int) -> None:
         (self._runs.get(run_id) or self.run(run_id)).log_metric(key, value, step, timestamp=time_ms)
         self.pending(run_id).point(key, LastPoint(step, time_ms * 1000, float(value)))
+
+    def log_metrics(
+        self, run_id: str, metrics: Mapping[str, float], step: int, time_ms: int
+    ) -> None:
+        """Points of one step and time: one record."""
+        self.run(run_id).log_metrics(metrics, step, timestamp=time_ms)
+        pending, time_us = self.pending(run_id), time_ms * 1000
+        for key, value in metrics.items():
+            pending.point(key, LastPoint(step, time_us, float(value)))
 
     def log_event(self, run_id: str, kind: EventType, data: Mapping[str, Any]) -> None:
         self.run(run_id).recording.log_event(kind, data)
@@ -174,16 +188,7 @@ class Recorder:
             self.run(run_id).recording.log_event(kind, data)
         else:
             session.record_workspace_fact(kind, data, uri=self.destination)
-        with self._lock:
-            if kind is EventType.MODEL_CREATED:
-                self._models[data["model_id"]] = PendingModel.created(data, _now_us())
-                if len(self._models) > _MODELS_KEPT_MAX:
-                    self._models.popitem(last=False)
-            elif (model := self._models.get(data["model_id"])) is not None:
-                model.apply(kind, data, _now_us())
-
-    def model(self, model_id: str) -> PendingModel | None:
-        return self._models.get(model_id)
+        self.models.apply(kind, data, _now_us())
 
     def workspace_artifacts(self) -> ArtifactRecorder:
         """For files of models that no run has made."""
@@ -202,7 +207,7 @@ class Recorder:
         self, run_id: str, binding: Binding, *, name: str, fact: Mapping[str, Any], kind: EventType
     ) -> None:
         make = partial(
-            _own_run, run_id, binding, name=name, kind=kind, fact=fact, uri=self.destination
+            own_run, run_id, binding, name=name, kind=kind, fact=fact, uri=self.destination
         )
         self._runs[run_id] = session.open_apart(make)
 
@@ -211,12 +216,8 @@ class Recorder:
             for key, value in row["metrics"].items():
                 pending.point(key, LastPoint(row["step"], row["time_us"], value))
         elif "data" in row:
-            data = row["data"]
-            pending.apply(row["type"], data, row["time_us"])
-            if row["type"] == EventType.MODEL_CREATED:
-                self._models[data["model_id"]] = PendingModel.created(data, row["time_us"])
-            elif data.get("model_id") in self._models:
-                self._models[data["model_id"]].apply(row["type"], data, row["time_us"])
+            pending.apply(row["type"], row["data"], row["time_us"])
+            self.models.apply(row["type"], row["data"], row["time_us"])
 
     def _keep(self, pending: PendingRun) -> None:
         self._pending[pending.run_id] = pending
@@ -227,42 +228,6 @@ class Recorder:
                     del self._pending[run_id]
                     self._runs.pop(run_id, None)
                     return
-
-
-def _own_run(
-    run_id: str,
-    binding: Binding,
-    settings: config.ClientSettings,
-    end: EndRun,
-    flush: FlushRuns,
-    *,
-    name: str,
-    kind: EventType,
-    fact: Mapping[str, Any],
-    uri: str,
-) -> Run:
-    plan = starting.plan_of(
-        run_id,
-        settings,
-        binding=binding,
-        mode=settings.mode,
-        run_name=name,
-        rank=config.rank(),
-        uri=uri,
-    )
-    run = Run(
-        recording=Recording(plan, is_owner=True),
-        name=name,
-        experiment_id=binding.likely_id,
-        user_id=str(fact.get("user") or ""),
-        start_time_us=int(fact.get("start_time_us") or _now_us()),
-        parent_run_id=fact.get("parent_run_id"),
-        tags=dict(fact.get("tags") or {}),
-        end=end,
-        flush=flush,
-    )
-    run.recording.open_with(kind, fact)
-    return run
 
 
 def _now_us() -> int:
