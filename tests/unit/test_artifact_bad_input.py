@@ -8,12 +8,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tracker
 from tests.support.recorded import isolated_sdk, recorded
 from tracker import notices
+from tracker.artifacts import files
 from tracker.events.errors import InvalidEvent
 from tracker.spool import staging
 
@@ -187,12 +189,45 @@ def test_a_reference_is_recorded_whatever_the_place_answers(answer: bytes) -> No
         thread.start()
         uri = f"http://127.0.0.1:{listening.getsockname()[1]}/weights.pt"
         tracker.log_artifact(uri, "refs", reference=True)
-        run = tracker.active_run()
-        assert run is not None
-        assert run.finish_artifacts(60)
         thread.join()
+        wait_for_answers()
 
-    (fact,) = [d for w in recorded(Path.cwd()) for k, d in w.events if k == "artifact.logged"]
-    assert fact == {"path": "refs/weights.pt", "uri": uri} | (
-        {"etag": '"v1"'} if b"ETag" in answer else {}
-    )
+    facts = logged_facts()
+    assert facts[0] == {"path": "refs/weights.pt", "uri": uri}
+    assert facts[1:] == ([{**facts[0], "etag": '"v1"'}] if b"ETag" in answer else [])
+
+
+def test_a_reference_needs_no_answer_to_be_recorded_and_a_late_one_replaces_nothing_newer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = threading.Event()
+
+    def slow(uri: str) -> dict[str, object]:
+        answers.wait(60)
+        return {"etag": "late"}
+
+    monkeypatch.setattr(files, "_asked_over_http", slow)
+    tracker.log_artifact("http://host.example/a", reference=True)
+    tracker.log_artifact("http://host.example/b", reference=True)
+    assert [data["uri"] for data in logged_facts()] == [
+        "http://host.example/a",
+        "http://host.example/b",
+    ]
+    tracker.log_text("newer", "a")
+    answers.set()
+    wait_for_answers()
+
+    assert [(d["path"], d.get("etag")) for d in logged_facts()] == [
+        ("a", None), ("b", None), ("a", None), ("b", "late"),
+    ]  # fmt: skip
+
+
+def wait_for_answers() -> None:
+    """Until what was asked about references is recorded; a run's end waits less than a test."""
+    for thread in threading.enumerate():
+        if thread.name == "tracker-artifacts":
+            thread.join(60)
+
+
+def logged_facts() -> list[dict[str, Any]]:
+    return [d for w in recorded(Path.cwd()) for k, d in w.events if k == "artifact.logged"]

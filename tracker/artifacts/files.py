@@ -12,7 +12,7 @@ from tracker.events.artifact_paths import check_artifact_path
 from tracker.events.errors import InvalidEvent
 from tracker.notices import notices
 
-# A reference is recorded with its ETag if whoever holds it answers this fast.
+# Of a place that takes longer to answer, size and ETag stay unknown.
 _ASK_TIMEOUT_S: Final = 2.0
 
 

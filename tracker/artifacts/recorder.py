@@ -6,12 +6,13 @@ metrics: a shipper sends each of them only when the file it names is in the stor
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tracker.artifacts.media import media_type_of
 from tracker.artifacts.syncing import Syncing
@@ -23,6 +24,9 @@ from tracker.spool.losses import NO_SPACE
 from tracker.spool.meta import KIND_ARTIFACTS
 from tracker.spool.staging import StagedFile, Staging
 
+# How long the end of a run waits for sizes and etags of references.
+_ASKED_WAIT_S: Final = 2.0
+
 
 class ArtifactRecorder:
     """Thread-safe. Opens its writer with the first artifact."""
@@ -33,7 +37,8 @@ class ArtifactRecorder:
         self._staging: Staging | None = None
         self._staging_path: Path | None = None
         self._syncing = Syncing()
-        self._working: list[threading.Thread] = []
+        self._asking: list[threading.Thread] = []
+        self._asked_of: dict[str, object] = {}  # path -> whose answer may still be recorded
 
     def log_file(self, source: Path, path: str, *, model_id: str | None = None) -> None:
         """Stage a file as it is now and record it under `path`.
@@ -55,41 +60,52 @@ class ArtifactRecorder:
     def log_reference(self, path: str, uri: str, find_out: Callable[[], Mapping[str, Any]]) -> None:
         """Record where something lies; its bytes stay there.
 
-        `find_out` may ask a network for size and etag: it is called in a thread.
+        `find_out` may ask a network for size and etag: it is called in a thread, and what it
+        finds is recorded after the reference, unless the path means something else by then.
         """
         check_artifact_path(path)
-
-        def record() -> None:
-            self.recording.open_silently()
-            fact = {"path": path, "uri": uri, **find_out()}
-            self.recording.log_event(EventType.ARTIFACT_LOGGED, fact)
-
-        self.do_later(record)
-
-    def do_later(self, work: Callable[[], object]) -> None:
-        """Do something for the run off the caller's thread; `finish` waits for it."""
-        thread = threading.Thread(target=work, name="tracker-artifacts", daemon=True)
+        if self._opened() is None:
+            return
+        fact = {"path": path, "uri": uri}
+        token = object()
         with self._lock:
-            self._working = [each for each in self._working if each.is_alive()]
-            self._working.append(thread)
-        thread.start()
+            self._asked_of[path] = token
+        self.recording.log_event(EventType.ARTIFACT_LOGGED, fact)
+
+        def complete() -> None:
+            found = find_out()
+            with self._lock:
+                if self._asked_of.get(path) is token:
+                    del self._asked_of[path]
+                    if found:
+                        self.recording.log_event(EventType.ARTIFACT_LOGGED, {**fact, **found})
+
+        thread = threading.Thread(target=complete, name="tracker-artifacts", daemon=True)
+        with self._lock:
+            self._asking = [each for each in self._asking if each.is_alive()]
+            self._asking.append(thread)
+        with contextlib.suppress(RuntimeError):  # no thread starts while the interpreter ends
+            thread.start()
 
     def finish(self, timeout_s: float) -> bool:
-        """Wait, so long at most, for what was begun, and until what is staged is on disk."""
+        """Wait, so long at most, until what is staged is on disk; shortly for what is asked of
+        references, which are recorded without it, too."""
         deadline = time.monotonic() + timeout_s
+        is_synced = self._syncing.wait(timeout_s)
         with self._lock:
-            working = list(self._working)
-        for thread in working:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        is_synced = self._syncing.wait(max(0.0, deadline - time.monotonic()))
-        return is_synced and not any(thread.is_alive() for thread in working)
+            asking = [thread for thread in self._asking if thread.is_alive()]
+        asked_by = min(deadline, time.monotonic() + _ASKED_WAIT_S)
+        for thread in asking:
+            thread.join(max(0.0, asked_by - time.monotonic()))
+        return is_synced
 
     def leave_to_parent(self) -> None:
         """After a fork, in the child: go on with a writer and a folder of one's own."""
         self._lock = threading.Lock()
         self._staging = None
         self._syncing = Syncing()
-        self._working = []
+        self._asking = []
+        self._asked_of = {}
         self.recording.leave_to_parent()
 
     def _log(
@@ -118,6 +134,8 @@ class ArtifactRecorder:
                 f"changing {source}",
                 f"{source} was being written to while it was logged; it is recorded as it was read",
             )
+        with self._lock:
+            self._asked_of.pop(path, None)
         fact = {
             "path": path,
             "digest": staged.digest,
