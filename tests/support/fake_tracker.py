@@ -53,6 +53,8 @@ def a_run(run_id: str = "a" * 32, **changes: Any) -> RunAnswer:
         "metrics": {"loss": a_metric(last=point)},
         "conflicts": [],
         "inputs": [],
+        "model_inputs": [],
+        "model_outputs": [],
         "writers": [],
         "position": 5,
     }
