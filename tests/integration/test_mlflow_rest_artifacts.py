@@ -58,6 +58,23 @@ async def test_a_proxied_file_is_the_runs_own(server: TestServer) -> None:
     assert (gone.status, gone.json["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
+@pytest.mark.parametrize("dots", [".", "./.", "././"])
+async def test_a_dot_in_a_path_is_the_folder_itself(server: TestServer, dots: str) -> None:
+    run_id = await create_run(server)
+    root = f"0/{run_id}/artifacts"
+    await server.ask("PUT", f"{PROXY}/artifacts/{root}/plots/a.txt", data=b"x")
+
+    listed = await server.ask("GET", f"{PROXY}/artifacts", params={"path": f"{root}/{dots}"})
+    below = await server.ask(
+        "GET",
+        f"{API}/artifacts/list",
+        params={"run_id": run_id, "path": f"{dots.strip('/')}/plots"},
+    )
+
+    assert listed.json == {"files": [{"path": "plots", "is_dir": True}]}
+    assert [file["path"] for file in below.json["files"]] == ["plots/a.txt"]
+
+
 async def test_a_file_of_no_run_and_of_a_model_is_found_again(server: TestServer) -> None:
     model = f"0/models/m-{'a' * 32}/artifacts/MLmodel"
     stray = "shared/weights/x.bin"
