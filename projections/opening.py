@@ -9,7 +9,7 @@ from projections.build_store import BuildStore
 from projections.kinds import ProjectionKind
 from projections.live import LiveProjection
 from projections.log import EventLogReader
-from projections.projection import ProjectionStoreFailed
+from projections.projection import ProjectionStoreFailed, StoreAway
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ async def _go_on(
         return LiveProjection(kind, builds, build, log, None, 0)
     try:
         projection = await builds.open(kind, build, log)
+    except StoreAway:
+        raise  # it may be of use when it is back
     except ProjectionStoreFailed as error:
         logger.warning("%s is of no use and made anew: %s", build.label, error)
         return None

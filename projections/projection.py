@@ -21,6 +21,10 @@ class ProjectionStoreFailed(TrackerError):
     """The projection's file cannot be written now (disk full, I/O error); nothing was."""
 
 
+class StoreAway(ProjectionStoreFailed):
+    """The database does not answer now; what it holds is as it was."""
+
+
 class Projection(Protocol):
     """Folds the log into rows that can be thrown away and made again.
 

@@ -25,7 +25,7 @@ from projections.postgres.tables import (
     PostgresBuild,
     PostgresTables,
 )
-from projections.projection import Projection
+from projections.projection import Projection, ProjectionStoreFailed
 from projections.runs_store import put_first_rows as put_first_runs_rows
 from projections.series_projection import put_first_rows as put_first_series_rows
 
@@ -54,6 +54,7 @@ WHERE p.workspace = $1 ORDER BY p.name
 """
 _POSITION: Final = """
 SELECT position FROM tracker.projection_build WHERE workspace = $1 AND name = $2 AND number = $3
+  AND EXISTS (SELECT FROM pg_namespace WHERE nspname = schema_name)
 """
 _NEXT_NUMBER: Final = """
 INSERT INTO tracker.projection AS p VALUES ($1, $2, NULL, 1)
@@ -148,8 +149,10 @@ class PostgresBuilds:
     ) -> Projection:
         own = _own(build)
         rows = await self._ask(_POSITION, self._workspace, own.name, own.number)
+        if not rows:
+            raise ProjectionStoreFailed(f"{own.label} is not there any more")
         session = Session(self._place, name=f"postgres-{kind.name}", tables=tables(kind.name))
-        position = rows[0][0] if rows else 0
+        position = rows[0][0]
         return kind.open(PostgresTables(session, own, position=position, token=self._token), log)
 
     async def switch(self, build: build_store.Build) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from projections.projection import ProjectionStoreFailed
+from projections.projection import ProjectionStoreFailed, StoreAway
 
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
@@ -32,7 +32,8 @@ def is_about_the_store(error: BaseException) -> bool:
 
 def store_failed(error: BaseException, doing: str) -> ProjectionStoreFailed:
     """The error of ours that says why `doing` ("the read models cannot be …")."""
-    return ProjectionStoreFailed(f"{doing}: {reason_of(error)}; try again")
+    kind = ProjectionStoreFailed if isinstance(error, _NOT_THERE) else StoreAway
+    return kind(f"{doing}: {reason_of(error)}; try again")
 
 
 def reason_of(error: BaseException) -> str:

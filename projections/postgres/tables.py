@@ -19,7 +19,7 @@ from projections.postgres.connection import PostgresConnection
 from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
 from projections.postgres.rows import SchemaRows
 from projections.postgres.sessions import Session, roll_back
-from projections.projection import CheckpointMoved, ProjectionStoreFailed
+from projections.projection import CheckpointMoved, StoreAway
 from projections.table_rows import hashes_of
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ RETURNING position
 _IS_LED: Final = "SELECT FROM tracker.projection_lease WHERE workspace = $1 AND token = $2"
 
 
-class LeadershipLost(ProjectionStoreFailed):
+class LeadershipLost(StoreAway):
     """Another server folds now; nothing was written."""
 
 

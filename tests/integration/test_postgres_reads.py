@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,13 +20,15 @@ from ingest.read_side_postgres import PostgresReadSide, open_postgres_read_side
 from projections.build_progress import BuildProgress
 from projections.building import Building
 from projections.kinds import KINDS
+from projections.opening import open_live
 from projections.postgres.builds import PostgresBuilds
 from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.errors import store_failed
 from projections.postgres.leadership import PostgresLeadership
 from projections.postgres.readers import PostgresReaders, ReaderPool
 from projections.postgres.sessions import Session
 from projections.postgres.tables import LeadershipLost, PostgresBuild
-from projections.projection import CheckpointMoved, Projection, ProjectionStoreFailed
+from projections.projection import CheckpointMoved, Projection, ProjectionStoreFailed, StoreAway
 from projections.read_models import RunSearch
 from projections.rounds import decoded
 from projections.runs_queries import RunsQueries
@@ -216,6 +219,47 @@ async def test_what_serves_is_not_removed_and_leftovers_are(
         assert await alone.builds.current("runs") == serving
         assert await schemas(postgres_dsn) == {serving.schema}
         assert left.schema != serving.schema
+
+
+async def test_a_build_that_cannot_be_asked_for_now_is_not_replaced_by_an_empty_one(
+    postgres_dsn: str, store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        await tagged(store, 3)
+        assert await side.wait_for(3, timeout_s=20)
+    opened, failures = PostgresBuilds.open, iter((True, True))
+
+    async def away(self: PostgresBuilds, *asked: Any) -> Projection:
+        if next(failures, False):
+            raise store_failed(ConnectionResetError(), "the builds cannot be read")
+        return await opened(self, *asked)
+
+    async with member(postgres_dsn, ttl_s=60) as alone:
+        await leads(alone)
+        monkeypatch.setattr(PostgresBuilds, "open", away)
+        for _ in range(2):
+            with pytest.raises(StoreAway):
+                await open_live(alone.builds, KINDS, store)
+        lives = await open_live(alone.builds, KINDS, store)
+
+    assert [live.position for live in lives] == [3, 3]
+    for live in lives:
+        await live.aclose()
+
+
+async def test_read_models_that_were_left_out_of_a_backup_are_made_anew(
+    postgres_dsn: str, store: PostgresEventStore
+) -> None:
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        await tagged(store, 3)
+        assert await side.wait_for(3, timeout_s=20)
+    async with asyncpg_connection(postgres_dsn) as connection:
+        for schema in await schemas(postgres_dsn):
+            await connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        assert await side.wait_for(3, timeout_s=20)
+        assert await tag_n(side) == "3"
 
 
 async def schemas(dsn: str) -> set[str]:
