@@ -138,6 +138,7 @@ def test_runs_are_grouped_by_a_param_with_aggregates_that_open(look: Look, sweep
     group = page.get_by_role("button", name=re.compile("^adam 4"))
     group.click()
     expect(page.locator(".grid-row:not(.group) a").first).to_contain_text("adam")
+    expect(page.get_by_text("12 runs in 3 groups")).to_be_visible()
     value = page.locator(".grid-row.group .numeric").first
     value.hover()
     expect(value).to_have_attribute("title", re.compile("mean .* of 4 runs"))

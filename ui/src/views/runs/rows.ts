@@ -187,6 +187,9 @@ export class GroupLines extends OpeningLines {
   get total() {
     return this.runCount;
   }
+  get groupCount() {
+    return this.groups.length;
+  }
   retry() {
     void this.load();
   }

@@ -102,7 +102,7 @@ function Table({
             onGone={(ids) => lines.remove(ids)}
           />
         ) : (
-          <Count lines={lines} state={state} />
+          <Count lines={lines} />
         )}
         <div class="row">
           <GroupPicker state={state} />
@@ -193,12 +193,12 @@ function Table({
   );
 }
 
-function Count({ lines, state }: { lines: Lines; state: RunsState }) {
+function Count({ lines }: { lines: Lines }) {
   const loaded = lines.runs().length;
   const total = lines.total;
   if (lines.error && loaded === 0) return <div />;
   const runs = total === undefined ? `${whole(loaded)} runs, more to come` : many(total, "run");
-  const groups = state.groups.length > 0 ? ` in ${many(lines.length, "group")}` : "";
+  const groups = lines instanceof GroupLines ? ` in ${many(lines.groupCount, "group")}` : "";
   return (
     <div class="count" role="status">
       {runs}
