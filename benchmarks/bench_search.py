@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import psutil
@@ -30,7 +30,7 @@ from aiohttp import web
 
 from benchmarks.machine import describe_machine
 from ingest.routes import runs as runs_routes
-from ingest.state import LEASES, READ_STORES
+from ingest.state import LEASES, READ_STORES, ReadStores
 from projections import sql
 from projections.read_models import RunSearch
 from projections.runs_queries import RunsQueries
@@ -204,7 +204,8 @@ async def serve(path: Path) -> None:
     """The runs' handlers on a free port of loopback, until standard input ends."""
     store = RunsQueries(path, clock_us=lambda: NOW_US)
     app = web.Application()
-    app[READ_STORES] = _OneStore(store)
+    # The handlers served here read runs only.
+    app[READ_STORES] = cast(ReadStores, _OneStore(store))
     app[LEASES] = _NoLeases()
     for route in runs_routes.ROUTES:
         app.router.add_route(route.method, route.path, route.handler)

@@ -13,6 +13,7 @@ import math
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -57,7 +58,7 @@ def fill(uri: str, folder: str) -> None:
     client.create_registered_model("of no interest here")
 
 
-def fill_run(client: MlflowClient, store, run_id: str, number: int) -> None:
+def fill_run(client: MlflowClient, store: Any, run_id: str, number: int) -> None:
     values = [0.5, math.nan, math.inf, -math.inf, -0.0, 1e-300]
     points = [
         Metric(key, values[step % 6] + (step if step % 6 == 0 else 0), START + step, step)
@@ -85,12 +86,12 @@ def fill_run(client: MlflowClient, store, run_id: str, number: int) -> None:
     store.log_outputs(run_id, [LoggedModelOutput(model.model_id, 7)])
     if number:
         store.log_inputs(run_id, None, [LoggedModelInput(model.model_id)])
-    values = {"auc": 0.9, "odd": math.nan, "far": -math.inf}
+    scores = {"auc": 0.9, "odd": math.nan, "far": -math.inf}
     store.log_batch(
         run_id,
         [
             Metric(key, value, START + 500, 3, model.model_id, "train", f"d{number}")
-            for key, value in values.items()
+            for key, value in scores.items()
         ],
         [],
         [],
@@ -104,7 +105,7 @@ def fill_run(client: MlflowClient, store, run_id: str, number: int) -> None:
         client.set_terminated(run_id, "FAILED", START + 999_000)
 
 
-def said(uri: str) -> dict:
+def said(uri: str) -> dict[str, Any]:
     """What a client reads at `uri`, of either side."""
     client = MlflowClient(uri)
     experiments = client.search_experiments(ViewType.ALL)
@@ -124,7 +125,7 @@ def said(uri: str) -> dict:
     }  # fmt: skip
 
 
-def run_said(client: MlflowClient, run) -> dict:
+def run_said(client: MlflowClient, run: Any) -> dict[str, Any]:
     info = run.info
     return {
         "info": [
@@ -149,7 +150,7 @@ def run_said(client: MlflowClient, run) -> dict:
     }  # fmt: skip
 
 
-def model_said(model) -> list:
+def model_said(model: Any) -> list[Any]:
     return [
         model.experiment_id, model.name, model.source_run_id, str(model.status), model.params,
         model.tags, model.creation_timestamp,

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 from mlflow.entities import (
@@ -28,10 +30,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import sqlalchemy_store
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+Page = tuple[list[Any], str | None]
+
 logging.disable(logging.CRITICAL)
 
 
-def fill(store: SqlAlchemyStore, data: dict) -> None:
+def fill(store: SqlAlchemyStore, data: dict[str, Any]) -> None:
     for experiment in data["experiments"]:
         with mock.patch.object(
             sqlalchemy_store, "get_current_time_millis", return_value=experiment["creation_time"]
@@ -48,7 +52,7 @@ def fill(store: SqlAlchemyStore, data: dict) -> None:
             store.delete_experiment(experiment["id"])
 
 
-def put(store: SqlAlchemyStore, run: dict) -> None:
+def put(store: SqlAlchemyStore, run: dict[str, Any]) -> None:
     run_id = run["run_id"]
     with mock.patch.object(
         sqlalchemy_store.uuid, "uuid4", side_effect=[SimpleNamespace(hex=run_id)]
@@ -83,7 +87,7 @@ VIEWS = {
 }
 
 
-def run_page(store: SqlAlchemyStore, query: dict, token: str | None):
+def run_page(store: SqlAlchemyStore, query: dict[str, Any], token: str | None) -> Page:
     page = store.search_runs(
         query["experiment_ids"],
         query["filter"],
@@ -95,20 +99,23 @@ def run_page(store: SqlAlchemyStore, query: dict, token: str | None):
     return [run.info.run_id for run in page], page.token
 
 
-def experiment_page(store: SqlAlchemyStore, query: dict, token: str | None):
+def experiment_page(store: SqlAlchemyStore, query: dict[str, Any], token: str | None) -> Page:
     page = store.search_experiments(
         VIEWS[query["view"]], query["max_results"], query["filter"], query["order_by"], token
     )
     return [experiment.experiment_id for experiment in page], page.token
 
 
-def history_page(store: SqlAlchemyStore, query: dict, token: str | None):
+def history_page(store: SqlAlchemyStore, query: dict[str, Any], token: str | None) -> Page:
     page = store.get_metric_history(query["run_id"], query["key"], query["max_results"], token)
     return [[m.timestamp, m.step, repr(m.value)] for m in page], page.token
 
 
-def answer(search, store: SqlAlchemyStore, query: dict) -> dict:
-    pages, token = [], None
+def answer(
+    search: Callable[..., Page], store: SqlAlchemyStore, query: dict[str, Any]
+) -> dict[str, Any]:
+    pages: list[list[Any]] = []
+    token = None
     try:
         while len(pages) < query["pages"]:
             page, token = search(store, query, token)

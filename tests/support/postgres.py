@@ -138,7 +138,7 @@ class PostgresServer:
 def _is_alive(process: psutil.Process) -> bool:
     """A zombie that nobody has reaped yet holds nothing any more."""
     try:
-        return str(process.status()) != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
