@@ -31,7 +31,7 @@ SELECT path, files, size FROM artifact_folder WHERE owner = :owner AND path = :p
 -- name: every_file
 SELECT owner, path, digest, size, media_type, uri, etag, time_us, order_us, is_deleted
 FROM artifact
-WHERE (owner, path) > (:owner, :path) AND digest IS NOT NULL
+WHERE (owner, path) > (:owner, :path) AND (digest IS NOT NULL OR uri IS NOT NULL)
 ORDER BY owner, path LIMIT :limit;
 
 -- name: unfolded

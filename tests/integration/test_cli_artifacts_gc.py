@@ -188,6 +188,7 @@ async def test_verify_names_what_is_lost_damaged_or_of_another_length(
         report = json.loads(done.stdout)["workspaces"]["default"]
 
         assert done.exit_code == 1
+        assert (report["files"], report["references"]) == (5, 1)
         assert {(each["fault"], each["path"]) for each in report["findings"]} == {
             ("lost", "lost"),
             ("damaged", "d/damaged"),
