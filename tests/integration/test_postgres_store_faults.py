@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,8 @@ from ingest.event_stores.postgres_errors import DatabaseRefused
 from ingest.event_stores.postgres_rows import write_rows
 from tests.support.http_server import Answer, TestServer, batch_body, serving
 from tests.support.log_checks import check_log, numbered_batch, whole_log
-from tests.support.postgres import (
-    DURABLE,
-    FAST,
-    PostgresServer,
-    fresh_database,
-    give_away,
-    running_postgres,
-)
+from tests.support.postgres import DURABLE, PostgresServer, fresh_database, running_postgres
+from tests.support.postgres_disk import postgres_on_a_small_disk
 from tests.support.postgres_proxy import running_postgres_proxy
 from tests.support.processes import free_port, run_cli
 
@@ -246,60 +238,10 @@ async def test_a_server_that_is_paused_in_mid_append_does_not_hold_up_the_others
     await other.aclose()
 
 
-@contextmanager
-def small_disk(postgres: PostgresServer) -> Iterator[tuple[str, Callable[[], None]]]:
-    """(the DSN of a database on a disk of 16 MiB, what makes the disk larger)."""
-    folder = Path(tempfile.mkdtemp(prefix="tracker-disk-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
-    subprocess.run(mount, check=True)
-    try:
-        give_away(folder)
-        with postgres_tablespace(postgres, folder) as dsn:
-            grow = ["mount", "-o", "remount,size=128m", str(folder)]
-
-            def make_room() -> None:
-                subprocess.run(grow, check=True)
-
-            yield dsn, make_room
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-        folder.rmdir()
-
-
-@contextmanager
-def postgres_tablespace(postgres: PostgresServer, folder: Path) -> Iterator[str]:
-    def sql(text: str) -> None:
-        asyncio.run(execute(postgres.dsn(), text))
-
-    sql(f"CREATE TABLESPACE small LOCATION '{folder}'")
-    sql("CREATE DATABASE small TEMPLATE template0 TABLESPACE small")
-    try:
-        yield postgres.dsn("small")
-    finally:
-        sql("DROP DATABASE small WITH (FORCE)")
-        sql("DROP TABLESPACE small")
-
-
 @pytest.fixture
 def full_disk() -> Iterator[tuple[str, Callable[[], None]]]:
-    """A disk that can be filled needs root; others fill a file of limited size instead."""
-    if os.getuid() == 0:
-        with running_postgres(FAST) as postgres, small_disk(postgres) as disk:
-            yield disk
-        return
-    import psutil
-
-    with running_postgres(FAST) as postgres:
-        assert postgres.process is not None
-        process = psutil.Process(postgres.process.pid)
-        process.rlimit(psutil.RLIMIT_FSIZE, (20 << 20, psutil.RLIM_INFINITY))
-
-        def lift() -> None:
-            for one in (process, *process.children()):
-                one.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
-
-        with fresh_database(postgres.dsn()) as dsn:
-            yield dsn, lift
+    with postgres_on_a_small_disk() as disk:
+        yield disk
 
 
 async def test_a_full_disk_takes_nothing_by_halves_and_goes_on_when_there_is_room(
