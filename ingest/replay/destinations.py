@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ingest.archive.log import ArchiveLog, SegmentBuffer, open_archive
 from ingest.event_stores.base import BatchToAppend, EventStore
@@ -26,8 +26,15 @@ from ingest.replay.sources import check_workspace
 from projections.log import EventLogReader, LogHead, StoredBatch
 from tracker.events.wire import BatchHeader
 
+if TYPE_CHECKING:
+    from ingest.event_stores.postgres import PostgresEventStore
+
 _WRITERS_AT_ONCE: Final = 8
 _REQUEST_BYTES: Final = 8 * 1024 * 1024
+
+
+class StoreIsServed(PlaceNotUnderstood):
+    """A server has the file open."""
 
 
 class LogDestination(Protocol):
@@ -156,27 +163,9 @@ async def open_destination(
 ) -> AsyncIterator[LogDestination]:
     """Open or create it. Raises PlaceNotUnderstood, StoreMismatch and what opening raises."""
     match place:
-        case SqlitePlace(path):
-            try:
-                store = await SqliteEventStore.open(path, workspace=workspace)
-            except StoreInUse as error:
-                owner = str(error).split(";")[0]
-                raise PlaceNotUnderstood(
-                    f"{owner}; replay into that server's address (http://…), or stop it first"
-                ) from error
-            try:
+        case SqlitePlace() | PostgresPlace():
+            async with open_store(place, workspace=workspace) as store:
                 yield StoreDestination(store)
-            finally:
-                await store.aclose()
-        case PostgresPlace(uri):
-            from ingest.event_stores.postgres import PostgresEventStore
-            from ingest.event_stores.postgres_connections import PostgresOptions
-
-            postgres = await PostgresEventStore.open(PostgresOptions(uri), workspace=workspace)
-            try:
-                yield StoreDestination(postgres)
-            finally:
-                await postgres.aclose()
         case ServerPlace(uri):
             async with server_log(uri, api_key=api_key) as server:
                 check_workspace(place, (await server.server_head()).workspace, workspace)
@@ -184,6 +173,31 @@ async def open_destination(
         case ArchivePlace(location):
             async with open_archive(location, workspace=workspace) as archive:
                 yield ArchiveDestination(archive)
+
+
+@asynccontextmanager
+async def open_store(
+    place: SqlitePlace | PostgresPlace, *, workspace: str
+) -> AsyncIterator[SqliteEventStore | PostgresEventStore]:
+    """Open or create a store as its only writer here. Raises PlaceNotUnderstood if it is in use."""
+    store: SqliteEventStore | PostgresEventStore
+    if isinstance(place, SqlitePlace):
+        try:
+            store = await SqliteEventStore.open(place.path, workspace=workspace)
+        except StoreInUse as error:
+            raise StoreIsServed(
+                f"{str(error).split(';')[0]}; name that server's address (http://…) instead, or "
+                "stop it first"
+            ) from error
+    else:
+        from ingest.event_stores.postgres import PostgresEventStore
+        from ingest.event_stores.postgres_connections import PostgresOptions
+
+        store = await PostgresEventStore.open(PostgresOptions(place.uri), workspace=workspace)
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 async def continues(source: EventLogReader, head: LogHead) -> bool:

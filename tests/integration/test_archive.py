@@ -460,7 +460,7 @@ async def test_a_store_in_use_is_archived_by_its_server_only(tmp_path: Path) -> 
         asked = await asyncio.to_thread(run_cli, tmp_path, "archive", server.url, "--detach")
 
     assert refused.returncode == 1
-    assert "Let that server do it" in refused.stderr
+    assert "name that server's address" in refused.stderr
     assert asked.returncode == 0, asked.stderr
 
 

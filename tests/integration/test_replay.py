@@ -395,7 +395,7 @@ async def test_a_store_that_a_server_has_open_is_not_written_to(
     original: Path, tmp_path: Path
 ) -> None:
     async with serving(tmp_path / "home") as server:
-        with pytest.raises(PlaceNotUnderstood, match="replay into that server's address"):
+        with pytest.raises(PlaceNotUnderstood, match="name that server's address"):
             await replayed(original, tmp_path / "home" / "server" / "log.db")
         assert (await server.ask("GET", "/health")).status == 200
 

@@ -100,6 +100,7 @@ async def _archive(store: str, given: dict[str, Any], show: Show) -> dict[str, A
     from ingest.archive.archiving import archive_log, detach_archived
     from ingest.archive.log import open_archive
     from ingest.archive.objects import absolute_location
+    from ingest.replay.destinations import open_store
     from ingest.replay.places import PostgresPlace, SqlitePlace, source_of
     from ingest.replay.sources import open_source
 
@@ -111,7 +112,7 @@ async def _archive(store: str, given: dict[str, Any], show: Show) -> dict[str, A
         workspace = source.workspace
     async with (
         open_archive(location, workspace=workspace) as archive,
-        _opened(place, workspace) as opened,
+        open_store(place, workspace=workspace) as opened,
     ):
         report = await archive_log(
             opened,
@@ -126,36 +127,6 @@ async def _archive(store: str, given: dict[str, Any], show: Show) -> dict[str, A
     if given["shrink"] and isinstance(place, SqlitePlace):
         await asyncio.to_thread(_shrink, place.path)
     return report.as_json()
-
-
-def _opened(place: Any, workspace: str) -> Any:
-    from contextlib import asynccontextmanager
-
-    from ingest.event_stores.file_lock import StoreInUse
-    from ingest.event_stores.sqlite import SqliteEventStore
-    from ingest.replay.places import SqlitePlace
-
-    @asynccontextmanager
-    async def opened() -> Any:
-        if isinstance(place, SqlitePlace):
-            try:
-                store: Any = await SqliteEventStore.open(place.path, workspace=workspace)
-            except StoreInUse as error:
-                raise CommandFailed(
-                    str(error).split(";")[0],
-                    hint="Let that server do it: tracker archive http://HOST:PORT",
-                ) from error
-        else:
-            from ingest.event_stores.postgres import PostgresEventStore
-            from ingest.event_stores.postgres_connections import PostgresOptions
-
-            store = await PostgresEventStore.open(PostgresOptions(place.uri), workspace=workspace)
-        try:
-            yield store
-        finally:
-            await store.aclose()
-
-    return opened()
 
 
 def _default_location(place: Any) -> str:
