@@ -313,7 +313,7 @@ class RunsReadStore(Protocol):
     async def every_artifact(
         self, *, after: tuple[str, str] = ("", ""), max_results: int = 1000
     ) -> Sequence[tuple[str, ArtifactView]]:
-        """(owner, file) of the blobs in all trees, in order of owner and path, behind `after`."""
+        """(owner, file) of all trees, references too, in order of both, behind `after`."""
         ...
 
     async def referred_digests(self, digests: Sequence[str]) -> frozenset[str]:
