@@ -157,9 +157,7 @@ def test_a_digest_is_referred_to_while_a_path_names_it(events: list[Event]) -> N
             files += [(owner, view.path) for owner, view in page]
             after = files[-1]
         assert files == sorted(
-            ("r", path)
-            for path, each in last.items()
-            if each.type == "artifact.logged"
+            ("r", path) for path, each in last.items() if each.type == "artifact.logged"
         )
 
     asked(events, ask)
