@@ -4,7 +4,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { runsById, searchRuns } from "../../api/runs";
 import type { Run } from "../../api/types";
 import { ChartGrid } from "../../charts/chart-grid";
-import { highlighted } from "../../charts/chart";
+import { highlighted } from "../../charts/pointing";
 import { Empty, Failed, IconButton, Link, Loading } from "../../components/basics";
 import { StatusBadge } from "../../components/status";
 import { colorOf, drawTogether } from "../../state/colors";

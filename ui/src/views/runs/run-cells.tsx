@@ -7,7 +7,7 @@ import { colorOf } from "../../state/colors";
 import { toNumber, type GroupMetric, type Run } from "../../api/types";
 import { cellText, fieldOf, isNumeric } from "../../table/columns";
 import type { CellView } from "../../table/grid-row";
-import type { Line } from "./rows";
+import type { Line } from "./lines";
 
 export type RunLine = Line & { kind: "run" };
 export type GroupLine = Line & { kind: "group" };

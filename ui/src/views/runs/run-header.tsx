@@ -2,7 +2,7 @@
 import { Icon } from "../../components/icons";
 import { listText, setQuery } from "../../state/location";
 import { fieldOf, isNumeric, labelOf, orderExpression, type Column } from "../../table/columns";
-import type { Lines } from "./rows";
+import type { Lines } from "./lines";
 import { orderText, type RunsState } from "./state";
 
 export function RunHeader({

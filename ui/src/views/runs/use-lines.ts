@@ -2,8 +2,11 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { fieldOf, type Column } from "../../table/columns";
-import { FlatLines, GroupLines, TreeLines, type Lines } from "./rows";
+import { FlatLines } from "./flat-lines";
+import { GroupLines } from "./group-lines";
+import type { Lines } from "./lines";
 import { runQuery, type RunsState } from "./state";
+import { TreeLines } from "./tree-lines";
 
 function linesFor(state: RunsState, columns: readonly Column[]): Lines {
   const query = runQuery(state, columns);
