@@ -42,7 +42,8 @@ class ServerLoad:
     """Of the log."""
     row_reads: int = 0
     """Of the read models."""
-    refusals: int = 0
+    refused: list[str] = field(default_factory=list)
+    """What the answers said that were to come back later."""
     is_over: bool = False
 
     def __post_init__(self) -> None:
@@ -169,7 +170,7 @@ class ServerLoad:
         if not (may_lack and reply.status == 404):
             assert reply.status == 503, (method, path, reply.status, text)
             assert reply.headers["Retry-After"], text
-            self.refusals += 1
+            self.refused.append(text.decode())
         await asyncio.sleep(AGAIN_S)
         return None
 
