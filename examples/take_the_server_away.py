@@ -78,7 +78,7 @@ def _start_server(port: int, environment: dict[str, str]) -> subprocess.Popen[by
 
 
 def _wait_for_epoch(address: str, epoch: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for run in _post(f"{address}/api/v1/runs/search", {})["runs"]:
             if run["metrics"].get("test/loss", {"last": {"step": -1}})["last"]["step"] >= epoch:

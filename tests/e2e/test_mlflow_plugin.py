@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,17 @@ import pytest
 from tests.support.faulty_proxy import running_proxy
 from tests.support.mlflow_programs import NEWEST, OLDER, ROOT, program, run_program
 from tests.support.processes import ServerProcess, environment, running_server
+from tests.support.tls_proxy import TRUST, running_tls_proxy
 
 TRAINING = "plugin_training.py"
 MODELS = "plugin_models.py"
+TOUR = "plugin_tour.py"
 STEPS = 40
+# Of all steps together. A step that waited for the slow server would take a second by itself.
+CALLS_S_MAX = 10.0
+
+# MLflow takes seconds to be imported, and many more on a machine that is busy otherwise.
+pytestmark = pytest.mark.timeout(300)
 
 
 def check_told(told: Mapping[str, Any], *, steps: int = STEPS) -> None:
@@ -60,7 +69,7 @@ def sync(home: Path, server: ServerProcess) -> str:
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -80,13 +89,11 @@ def test_without_a_server_everything_waits_and_is_delivered_once(
     tmp_path: Path, python: Path
 ) -> None:
     server = ServerProcess(tmp_path)
-    began = time.monotonic()
     run_id, told = run_program(
         python, TRAINING, tmp_path, STEPS, 0, uri=server.uri, TRACKER_EXIT_WAIT_S="0.2"
     )
-    assert time.monotonic() - began < 60
     check_told(told)
-    assert told["slowest_s"] < 0.5
+    assert told["calls_s"] < CALLS_S_MAX
     server.start()
     try:
         sync(tmp_path, server)
@@ -118,19 +125,35 @@ def test_a_server_that_is_killed_meanwhile_is_not_noticed_by_the_training(tmp_pa
 
 def test_a_killed_program_loses_nothing_that_its_calls_returned_from(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
-        training = program(NEWEST, TRAINING, tmp_path, 100_000, 0.001, uri=server.uri)
+        training = program(OLDER, "plugin_endless.py", tmp_path, uri=server.uri)
         assert training.stdout is not None
         run_id = training.stdout.readline().strip()
-        time.sleep(1.5)
+        for _ in range(200):
+            assert training.stdout.readline()
         training.send_signal(signal.SIGKILL)
-        training.communicate(timeout=10)
-        deadline = time.monotonic() + 30
-        while (run := server.get(f"/api/v1/runs/{run_id}"))["status"] != "FAILED":
-            assert time.monotonic() < deadline, run
-            time.sleep(0.1)
-        loss = run["metrics"]["loss"]
-        assert loss["count"] == loss["last"]["step"] + 1 > 10
+        returned = training.communicate(timeout=60)[0].split("\n")
+        steps = 200 + len(returned) - 1  # a line that was cut is not said
+
+        run = await_end(server, run_id)
+
+        assert run["status"] == "FAILED"
         assert run["end_reason"] in ("killed by signal", "lost")
+        loss = run["metrics"]["loss"]
+        assert loss["count"] == loss["last"]["step"] + 1
+        assert steps <= loss["count"] <= steps + 1
+
+
+def await_end(server: ServerProcess, run_id: str) -> Mapping[str, Any]:
+    """The run, when whoever ships it has seen that its program is gone."""
+    deadline = time.monotonic() + 120
+    run: Mapping[str, Any] = {}
+    while time.monotonic() < deadline:
+        with suppress(urllib.error.HTTPError):  # it is not there yet
+            run = server.get(f"/api/v1/runs/{run_id}")
+            if run["status"] != "RUNNING":
+                return run
+        time.sleep(0.1)
+    raise AssertionError(f"the run has not ended: {run}")
 
 
 def test_a_slow_server_slows_no_log_call(tmp_path: Path) -> None:
@@ -138,7 +161,7 @@ def test_a_slow_server_slows_no_log_call(tmp_path: Path) -> None:
         proxy.fault = "slow"
         run_id, told = run_program(NEWEST, TRAINING, tmp_path, STEPS, 0, uri=proxy.uri)
         check_told(told)
-        assert told["slowest_s"] < 0.2
+        assert told["calls_s"] < CALLS_S_MAX
         check_stored(server, run_id)
 
 
@@ -149,7 +172,7 @@ def test_the_example_ends_with_a_complete_run(tmp_path: Path) -> None:
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -157,9 +180,10 @@ def test_the_example_ends_with_a_complete_run(tmp_path: Path) -> None:
     assert "is FINISHED: 50 of 50 epochs" in done.stdout
 
 
-def test_files_and_models_are_logged_and_loaded_by_mlflow(tmp_path: Path) -> None:
+@pytest.mark.parametrize("python", [NEWEST, OLDER])
+def test_files_and_models_are_logged_and_loaded_by_mlflow(tmp_path: Path, python: Path) -> None:
     with running_server(tmp_path) as server:
-        run_id, told = run_program(NEWEST, MODELS, tmp_path, "online", uri=server.uri)
+        run_id, told = run_program(python, MODELS, tmp_path, "online", uri=server.uri)
         assert told["model"] == ["clf", "LoggedModelStatus.READY"] or told["model"][1] == "READY"
         assert told["listed"] == ["d.json", "folder", "notes"]
         assert (told["text"], told["size"], told["same"]) == ("hello", 256 * 8000, True)
@@ -181,3 +205,61 @@ def test_models_logged_without_a_server_arrive_with_their_files(tmp_path: Path) 
         assert [entry["path"] for entry in files] == ["d.json", "folder", "notes"]
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(("python", "is_online"), [(NEWEST, True), (OLDER, False)])
+def test_threads_forks_and_asynchronous_logging_lose_nothing(
+    tmp_path: Path, python: Path, is_online: bool
+) -> None:
+    server = ServerProcess(tmp_path)
+    if is_online:
+        server.start()
+    try:
+        more = {} if is_online else {"TRACKER_EXIT_WAIT_S": "0.2"}
+        run_id, told = run_program(python, TOUR, tmp_path, uri=server.uri, **more)
+        check_tour(told)
+        if not is_online:
+            server.start()
+        sync(tmp_path, server)
+        check_tour_stored(server, run_id)
+    finally:
+        if server.process is not None:
+            server.stop()
+
+
+def test_mlflows_own_commands_work_through_the_plugin_and_over_tls(tmp_path: Path) -> None:
+    """Most of them only a server can answer."""
+    with running_server(tmp_path) as server, running_tls_proxy(server.uri) as address:
+        run_id, told = run_program(OLDER, "plugin_commands.py", tmp_path, uri=address, **TRUST)
+
+        assert told["created"].startswith("Created experiment 'by command' with id ")
+        assert "by command" in told["experiments"]
+        assert run_id in told["runs"]
+        assert told["run"] == {"loss": 0.25}
+        assert '"notes/note.txt"' in told["artifacts"]
+        assert (told["stage"], told["restored"]) == ("deleted", "active")
+
+
+def check_tour(told: Mapping[str, Any]) -> None:
+    assert (told["failures"], told["child"], told["status"]) == ([], 0, "FINISHED")
+    assert told["found"] == ["inner 2", "inner 1"]
+    assert told["params"] == {"p": "1", "q": "2", "batch": "yes"}
+    assert sorted(told["later"]) == list(range(50))
+    assert (told["twice"], told["purpose"]) == (2, "a tour")
+
+
+def check_tour_stored(server: ServerProcess, run_id: str) -> None:
+    run = server.get(f"/api/v1/runs/{run_id}")
+    assert (run["status"], run["tags"]["again"], run["tags"]["batched"]) == (
+        "FINISHED",
+        "yes",
+        "yes",
+    )
+    counts = {key: metric["count"] for key, metric in run["metrics"].items()}
+    assert counts == {f"thread_{number}": 50 for number in range(8)} | {
+        "shared": 400, "later": 50, "from_child": 1, "many": 10, "twice": 2,
+    }  # fmt: skip
+    found = server.post("/api/v1/runs/search", {"filter": f"parent_run_id = '{run_id}'"})
+    assert sorted(inner["name"] for inner in found["runs"]) == ["inner 0", "inner 1", "inner 2"]
+    (tour,) = [e for e in server.get("/api/v1/experiments")["experiments"] if e["name"] == "tour"]
+    assert tour["tags"]["purpose"] == "a tour"

@@ -21,7 +21,9 @@ with mlflow.start_run() as run:
         Path(folder, "b.bin").write_bytes(bytes(range(256)) * 8000)
         mlflow.log_artifacts(folder, "folder")
     model = LogisticRegression().fit(x, y)
-    info = mlflow.sklearn.log_model(model, name="clf", input_example=x[:2])
+    # Named, so that MLflow need not find them out in a process of its own.
+    needs = ["scikit-learn"]
+    info = mlflow.sklearn.log_model(model, name="clf", input_example=x[:2], pip_requirements=needs)
     mlflow.log_metric("score", 1.0)
 told = {"model_id": getattr(info, "model_id", None), "model_uri": info.model_uri}
 client = MlflowClient()
@@ -30,7 +32,7 @@ told["model"] = [
     str(mlflow.get_logged_model(info.model_id).status),
 ]
 told["outputs"] = [out.model_id for out in client.get_run(run.info.run_id).outputs.model_outputs]
-mlflow.sklearn.autolog(log_datasets=False)
+mlflow.sklearn.autolog(log_datasets=False, log_models=False)
 with mlflow.start_run() as auto:
     LogisticRegression(C=0.5).fit(x, y)
 told["auto"] = client.get_run(auto.info.run_id).data.params.get("C")

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 steps, pause_s = int(sys.argv[1]), float(sys.argv[2])
 mlflow.set_experiment("from mlflow")
-slowest_s = 0.0
+calls_s = 0.0
 with mlflow.start_run(run_name="outer", tags={"team": "vision"}) as run:
     print(run.info.run_id, flush=True)
     mlflow.log_params({"lr": 0.1, "layers": 3})
@@ -21,7 +21,7 @@ with mlflow.start_run(run_name="outer", tags={"team": "vision"}) as run:
         began = time.perf_counter()
         mlflow.log_metric("loss", 1 / (step + 1), step=step)
         mlflow.log_metrics({"acc": step / steps, "odd": math.nan}, step=step)
-        slowest_s = max(slowest_s, time.perf_counter() - began)
+        calls_s += time.perf_counter() - began
         time.sleep(pause_s)
     mlflow.set_tag("phase", "done")
     mlflow.set_tag("gone", "soon")
@@ -42,7 +42,7 @@ after = client.get_run(run.info.run_id)
 print(
     json.dumps(
         {
-            "slowest_s": slowest_s,
+            "calls_s": calls_s,
             "during": [during.info.status, during.data.params, during.data.metrics["loss"]],
             "tags": {k: v for k, v in during.data.tags.items() if not k.startswith("mlflow.")},
             "history": [[point.step, point.value] for point in history],

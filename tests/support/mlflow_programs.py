@@ -35,7 +35,7 @@ def run_program(
     """The first line it prints, and the last one as JSON."""
     process = program(python, name, home, *arguments, uri=uri, **more)
     try:
-        output, errors = process.communicate(timeout=100)
+        output, errors = process.communicate(timeout=280)
     finally:
         if process.poll() is None:
             process.kill()
