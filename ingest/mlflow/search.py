@@ -69,6 +69,8 @@ async def search_runs(request: web.Request) -> web.Response:
     view = _view(fields, "run_view_type")
     token = fields.text("page_token")
     max_results = _max_results(fields, default=RUNS_DEFAULT)
+    if max_results > RESULTS_MAX:
+        raise wrong_type("max_results", max_results)
     condition, order = await _read(text, orders, _runs_query)
     if not experiment_ids:
         return json_answer({})
@@ -119,6 +121,11 @@ async def search_experiments(request: web.Request) -> web.Response:
     view = _view(fields, "view_type")
     token = fields.text("page_token")
     max_results = _max_results(fields, default=0)
+    if max_results > RESULTS_MAX:
+        raise invalid(
+            f"Invalid value {max_results} for parameter 'max_results' supplied. "
+            f"It must be at most {RESULTS_MAX}"
+        )
     condition, order = await _read(text, orders, _experiments_query)
     page: Page[ExperimentView] = await _page(
         (await current_runs(request)).search_experiments(
@@ -183,14 +190,9 @@ def _view(fields: Fields, name: str) -> ViewType:
 
 
 def _max_results(fields: Fields, *, default: int) -> int:
-    """Between 1 and the most; a search of experiments must say it."""
+    """At least 1; a search of experiments must say it. The most is refused in two wordings."""
     found = fields.integer("max_results")
     number = default if found is None else found
-    if number > RESULTS_MAX:
-        raise invalid(
-            f"Invalid value {number} for parameter 'max_results' supplied. "
-            f"It must be at most {RESULTS_MAX}"
-        )
     if number < 1:
         raise invalid(
             f"Invalid value {number} for parameter 'max_results' supplied. "
