@@ -46,10 +46,10 @@ class EventFeed:
     async def page(self, *, lines_max: int) -> Page:
         """What there is beyond `after` now, within the limits of a page; maybe nothing."""
         page = Page(self.after)
-        deadline = time.monotonic() + PAGE_SCAN_S_MAX
         store = self.app[EVENT_STORE]
         head = (await store.head()).next_position - 1
-        while page.scanned < head and time.monotonic() < deadline:
+        deadline = time.monotonic() + PAGE_SCAN_S_MAX
+        while page.scanned < head:
             batches = await store.read(
                 after=page.scanned,
                 batches_max=READ_BATCHES,
@@ -60,7 +60,9 @@ class EventFeed:
             if not batches:
                 page.scanned = head
                 break
-            if await asyncio.to_thread(self._expand, batches, page, lines_max):
+            is_full = await asyncio.to_thread(self._expand, batches, page, lines_max)
+            # However slow the store is, a page that has something to show is not empty.
+            if is_full or time.monotonic() >= deadline:
                 break
         self.after = page.scanned
         return page

@@ -36,6 +36,17 @@ def lines_of(answer: Answer) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.body.splitlines()]
 
 
+async def test_a_page_of_a_store_that_is_slow_to_answer_is_not_empty(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.append(batch_body(1, 3))
+    monkeypatch.setattr("ingest.event_feed.PAGE_SCAN_S_MAX", -1.0)
+
+    page = lines_of(await server.ask("GET", "/api/v1/events?after=1"))
+
+    assert [line["position"] for line in page] == [2, 3]
+
+
 async def test_records_come_back_one_a_line_in_the_order_of_their_sequence(
     server: TestServer,
 ) -> None:
