@@ -11,6 +11,7 @@ from projections.postgres.patterns import resolved
 from projections.postgres.regexes import as_postgres_regex
 from projections.search import ast
 from projections.search.ast import Comparison, Matching
+from projections.search.dialect import Dialect
 from projections.search.entities_sqlite import Entity
 from projections.search.sql_text import FALSE, TRUE, Sql, enclosed
 from tracker.events.limits import INT64_MAX, INT64_MIN
@@ -20,8 +21,9 @@ class PostgresDialect:
     """The order of joins is kept by join_collapse_limit, see `readers`.
 
     Which side of a join is run first PostgreSQL would still choose by its statistics, and an
-    EXISTS it would rather answer for all rows at once. What is in the way of that: an outer
-    join, of which the condition says nothing that the planner understands, and OFFSET 0.
+    EXISTS it would rather answer for all rows at once, also where few are asked for. What is
+    in the way of that: an outer join, of which the condition says nothing that the planner
+    understands, and OFFSET 0.
     """
 
     ordered_join = " JOIN "
@@ -31,7 +33,11 @@ class PostgresDialect:
         return Sql(" LEFT JOIN ") + row, passes
 
     def exists(self, found: Sql) -> Sql:
-        return Sql("EXISTS ") + enclosed(found + Sql(" OFFSET 0"))
+        return Sql("EXISTS ") + enclosed(found)
+
+    @property
+    def for_few(self) -> Dialect:
+        return _FOR_FEW
 
     def by_index(self, name: str) -> str:
         return ""
@@ -93,6 +99,14 @@ class PostgresDialect:
                 regex = as_postgres_regex(pattern)
                 assert regex is not None, "others were replaced by `patterns.resolved`"
                 return Sql(f'{value.text} COLLATE "C" ~ ?', (*value.params, regex))
+
+
+class _ForFew(PostgresDialect):
+    def exists(self, found: Sql) -> Sql:
+        return super().exists(found + Sql(" OFFSET 0"))
+
+
+_FOR_FEW: Final = _ForFew()
 
 
 def _always(value: Sql, *, is_true: bool) -> Sql:

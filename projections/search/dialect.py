@@ -38,7 +38,12 @@ class Dialect(Protocol):
         ...
 
     def exists(self, found: Sql) -> Sql:
-        """Whether this SELECT finds a row, looked up for each row that it is asked of."""
+        """Whether this SELECT finds a row."""
+        ...
+
+    @property
+    def for_few(self) -> Dialect:
+        """The same, for questions about so few rows that each is looked up by itself."""
         ...
 
     def by_index(self, name: str) -> str:
@@ -90,6 +95,10 @@ class SqliteDialect:
 
     def exists(self, found: Sql) -> Sql:
         return Sql("EXISTS ") + enclosed(found)
+
+    @property
+    def for_few(self) -> Dialect:
+        return self
 
     def by_index(self, name: str) -> str:
         return f" INDEXED BY {name}"

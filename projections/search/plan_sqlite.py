@@ -129,9 +129,10 @@ def _rows_walked(
 ) -> float:
     """About how many rows the walk visits until the page is full, or it ends."""
     numbers = {1 + int(runs * (i * _GOLDEN % 1.0)) for i in range(_SAMPLE)}
-    entity = replace(selection.entity, run_no="s.value")
+    few = replace(selection.entity, dialect=selection.entity.dialect.for_few)
+    entity = replace(few, run_no="s.value")
     visited = all_of(compile_filter(c, entity, RUNS) for c in walk.population)
-    condition = selection.condition(run_no="s.value")
+    condition = replace(selection, entity=few).condition(run_no="s.value")
     if runs == 0 or (visited == TRUE and condition == TRUE):
         return float(page)
     dialect = entity.dialect
