@@ -27,7 +27,6 @@ from tests.support.processes import ServerProcess, run_cli
 from tests.support.server_load import ServerLoad, server_load
 
 WRITERS = 3
-ROUNDS_IN_CI = 2
 ROUNDS_FULL = 20
 TAKEOVER_S = 5.0
 # Enough for a fold to be under way whenever a signal comes, and for others to have a core.
@@ -45,9 +44,9 @@ USING (workspace, name) WHERE b.number <> p.number AND b.retired_at IS NULL
 """
 
 
-def rounds() -> int:
+def rounds(*, in_ci: int) -> int:
     asked = os.environ.get("TRACKER_CHAOS_ROUNDS", "")
-    return int(asked) if asked.isdecimal() else ROUNDS_FULL if asked else ROUNDS_IN_CI
+    return int(asked) if asked.isdecimal() else ROUNDS_FULL if asked else in_ci
 
 
 @dataclass
@@ -125,7 +124,7 @@ async def test_a_killed_leader_is_succeeded_within_seconds(tmp_path: Path) -> No
         pair_of_servers(tmp_path) as pair,
         server_load(pair.uris, writers=WRITERS, pause_s=PAUSE_S) as load,
     ):
-        for _ in range(rounds()):
+        for _ in range(rounds(in_ci=2)):
             await load.goes_on()
             leader, token = await pair.leader()
             await asyncio.sleep(chance.uniform(0, 0.5))
@@ -147,7 +146,7 @@ async def test_of_two_servers_that_believe_they_lead_one_folds(tmp_path: Path) -
     """The leader is paused at any moment, replaced, and woken in the belief that it leads."""
     chance = random.Random(7)
     async with pair_of_servers(tmp_path) as pair:
-        for _ in range(rounds()):
+        for _ in range(rounds(in_ci=1)):
             leader, token = await pair.leader()
             other = pair.other(leader)
             async with server_load([other.uri], writers=WRITERS, pause_s=PAUSE_S) as load:
@@ -186,7 +185,7 @@ async def test_a_crash_in_the_middle_of_a_rebuild_leaves_the_old_build_serving(
     unfinished = 0
     async with pair_of_servers(tmp_path) as pair:
         async with server_load(pair.uris, writers=WRITERS, pause_s=PAUSE_S) as load:
-            for turn in range(rounds()):
+            for turn in range(rounds(in_ci=2)):
                 await load.goes_on()
                 leader, _ = await pair.leader()
                 before = await pair.serving()
