@@ -90,7 +90,7 @@ format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix .
 
 chaos: $(VENV)/.dev-ready
-	TRACKER_CHAOS_ROUNDS=full $(BIN)/python -m pytest tests/chaos --timeout 1800 $(PYTEST_ARGS)
+	TRACKER_CHAOS_ROUNDS=full $(BIN)/python -m pytest tests/chaos tests/integration/test_postgres_server_faults.py --timeout 1800 $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
