@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from array import array
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,22 @@ def start_reference(home: Path, asked: dict[str, Any]) -> list[str]:
         str(path),
         str(home),
     ]
+
+
+@asynccontextmanager
+async def running_reference(
+    command: Sequence[str], environ: Mapping[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The reference at work; it does not outlive a test that fails meanwhile."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environ, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def reference_environment(home: Path) -> dict[str, str]:
