@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 logging.disable(logging.CRITICAL)
 API = "/api/2.0/mlflow"
@@ -25,7 +26,7 @@ def main(asked_path: str, folder: str) -> None:
     asked = json.loads(Path(asked_path).read_text())
     client = app.test_client()
 
-    def ask(method: str, path: str, said: dict):
+    def ask(method: str, path: str, said: dict[str, Any]) -> Any:
         if method == "GET":
             return client.get(f"{API}/{path}", query_string=said)
         return client.open(f"{API}/{path}", method=method, json=said)
