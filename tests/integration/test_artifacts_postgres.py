@@ -87,7 +87,23 @@ def logged(home: Path, server: ServerProcess, **more: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    run_id = done.stdout.strip()
+    deadline = time.monotonic() + 60
+    # What was logged last is folded last; the answers of a crowded server may be behind.
+    while not _lists(server, run_id, "kept.txt"):
+        assert time.monotonic() < deadline, "the tree was not folded in a minute"
+        time.sleep(0.1)
+    return run_id
+
+
+def _lists(server: ServerProcess, run_id: str, path: str) -> bool:
+    try:
+        listed = server.get(f"/api/v1/runs/{run_id}/artifacts")["artifacts"]
+    except HTTPError as refusal:
+        if refusal.code in (404, 503):
+            return False
+        raise
+    return path in [each["path"] for each in listed]
 
 
 def age(artifacts: Path) -> None:

@@ -29,8 +29,15 @@ def running_tls_proxy(upstream: str) -> Iterator[str]:
     loop = asyncio.new_event_loop()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind_reader, behind_writer = await asyncio.open_connection(target.hostname, target.port)
-        await asyncio.gather(_pump(reader, behind_writer), _pump(behind_reader, writer))
+        ends = [writer]
+        try:
+            with suppress(OSError):
+                behind_reader, behind = await asyncio.open_connection(target.hostname, target.port)
+                ends.append(behind)
+                await asyncio.gather(_pump(reader, behind), _pump(behind_reader, writer))
+        finally:
+            for end in ends:
+                end.transport.abort()
 
     server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context))
     thread = threading.Thread(target=loop.run_forever)
@@ -49,7 +56,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(65_536):
             writer.write(data)
             await writer.drain()
-    writer.close()
+        writer.close()
+        await writer.wait_closed()
 
 
 async def _stop(server: asyncio.Server) -> None:
@@ -59,3 +67,5 @@ async def _stop(server: asyncio.Server) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for _ in range(3):  # until the transports that were aborted are closed
+        await asyncio.sleep(0)
