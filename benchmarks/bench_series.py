@@ -242,8 +242,7 @@ async def serving(store: SeriesQueries) -> AsyncIterator[tuple[aiohttp.ClientSes
 
         @property
         def runs(self) -> RunsReadStore:
-            # Only an unknown metric asks for its run, and every metric here exists.
-            raise NotImplementedError
+            raise AssertionError("only an unknown metric asks for its run, and all exist here")
 
         async def wait_for(self, position: int, *, timeout_s: float) -> bool:
             return True

@@ -180,7 +180,7 @@ class Connections:
         except asyncpg.PostgresError:
             await _roll_back(connection)
             raise
-        except Exception as error:
+        except Exception as error:  # whatever was raised in the block goes on to its caller
             if isinstance(error, DRIVER_ERRORS):
                 connection.terminate()  # in an unknown state: PostgreSQL rolls back by itself
             else:

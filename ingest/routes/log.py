@@ -69,7 +69,7 @@ async def read_log(request: web.Request) -> web.StreamResponse:
                 run_id=run_id,
                 until=until,
             )
-    except Exception:
+    except Exception:  # counted by the middleware, as every handler's
         # The status is out already: a cut connection is all that can still be said.
         if request.transport is not None:
             request.transport.abort()

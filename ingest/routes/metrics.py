@@ -157,7 +157,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
         if first is not None:
             await _write_batches(response, first, pages)
         await response.write(END_OF_STREAM)
-    except Exception:
+    except Exception:  # counted by the middleware, as every handler's
         # The status is out already: a cut connection is all that can still be said.
         if request.transport is not None:
             request.transport.abort()

@@ -109,7 +109,7 @@ async def _fold(
     projection = kind.open(path, log)
     try:
         await fold_into(projection, log, until=until, on_position=on_position)
-    except Exception as error:
+    except Exception as error:  # whatever stops a fold is the finding
         raise _CannotRebuild(f"{type(error).__name__}: {error}") from error
     finally:
         await projection.aclose()
