@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.support.processes import running_server, start_script
+from tests.support.guides import run_guide
+from tests.support.processes import running_server
 from tracker.cli.main import tracker
-
-GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "querying.md"
 
 
 def test_the_guides_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = GUIDE.read_text(encoding="utf-8")
-    python = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S))
-    commands = re.findall(r"^\$ tracker (.*)$", text, re.M)
-    filters = re.findall(r"^\| [^|]+ \| `([^`]+)`.* \|$", text, re.M)
-    assert len(commands) >= 10
-    filters = [
-        condition
-        for condition in filters
-        if not condition.startswith(("client.", "metrics.loss.min"))
-    ]
-    assert len(filters) >= 7
-
     with running_server(tmp_path) as server:
-        script = start_script(tmp_path, python, TRACKER_URI=server.uri)
-        _, errors = script.communicate(timeout=60)
-        assert script.returncode == 0, errors
-        monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
-        monkeypatch.setenv("TRACKER_URI", server.uri)
-        for command in commands:
-            done = CliRunner().invoke(tracker, shlex.split(command))
-            assert (done.exit_code, bool(done.stdout)) == (0, True), f"{command}: {done.stderr}"
+        text = run_guide("querying.md", server, tmp_path, monkeypatch, commands_min=10)
+        filters = [
+            condition
+            for condition in re.findall(r"^\| [^|]+ \| `([^`]+)`.* \|$", text, re.M)
+            if not condition.startswith(("client.", "metrics.loss.min"))
+        ]
+        assert len(filters) >= 7
         for condition in filters:
             done = CliRunner().invoke(tracker, ["runs", "search", "--filter", condition])
             assert done.exit_code == 0, f"{condition}: {done.stderr}"
