@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tracker import config
 from tracker.binding import binding_of
-from tracker.destination import destination
+from tracker.destination import destination, parse_uri
 from tracker.fluent import session
 from tracker.refusals import QueryFailed
 
@@ -38,10 +38,11 @@ class _Clients:
         self._clients: dict[tuple[str, str, str | None], Client] = {}
         self._lock = threading.Lock()
 
-    def client(self) -> Client:
+    def client(self, uri: str | None = None) -> Client:
         from tracker.client import Client
 
-        key = (destination().uri, config.workspace(), config.api_key())
+        asked = destination().uri if uri is None else parse_uri(uri, source="tracking_uri")
+        key = (asked, config.workspace(), config.api_key())
         with self._lock:
             if key not in self._clients:
                 self._clients[key] = Client(key[0], key[2], workspace=key[1])
@@ -51,12 +52,12 @@ class _Clients:
 _clients: Final = _Clients()
 
 
-def client(*, with_artifacts: bool = False) -> Client:
-    """A client of the present destination whose answers include what was logged here.
+def client(uri: str | None = None, *, with_artifacts: bool = False) -> Client:
+    """A client of `uri`, or of the present destination, whose answers include what was logged here.
 
     Files may take long to upload; only questions about artifacts wait for them.
     """
-    found = _clients.client()
+    found = _clients.client(uri)
     unseen = session.unseen_writes(found.uri, with_artifacts=with_artifacts)
     if unseen:
         deadline = time.monotonic() + _OWN_WRITES_WAIT_S / 2**_clients.unanswered

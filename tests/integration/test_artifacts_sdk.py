@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import tracker
 from tests.support.processes import ServerProcess, environment
 from tests.support.s3_server import BUCKET, running_s3
 from tracker.client import Client
@@ -147,6 +148,19 @@ def test_what_is_logged_is_listed_loaded_and_downloaded(
     check_files(server, told["run_id"], files, tmp_path / "into")
     spool = tmp_path / "spool"
     assert [path for path in spool.rglob("blobs/*") if path.is_file()] == []
+
+
+def test_another_server_than_the_present_one_can_be_asked(
+    tmp_path: Path, files: Path, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = run(tmp_path, files, server.uri)["run_id"]
+    monkeypatch.setenv("TRACKER_URI", "http://127.0.0.1:9")
+
+    listed = tracker.list_artifacts(run_id=run_id, tracking_uri=server.uri)
+    place = tracker.download_artifacts(f"runs:/{run_id}/d.json", tracking_uri=server.uri)
+
+    assert "d.json" in [entry.path for entry in listed]
+    assert json.loads(Path(place).read_text()) == {"a": 1}
 
 
 def test_files_of_an_offline_run_travel_with_its_spool(

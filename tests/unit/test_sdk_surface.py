@@ -54,8 +54,8 @@ MLFLOW = {
     "log_figure": ["figure", "artifact_file", "save_kwargs"],
     "log_table": ["data", "artifact_file", "run_id"],
     "log_input": ["dataset", "context", "tags"],
-    "list_artifacts": ["artifact_uri", "run_id", "artifact_path"],
-    "download_artifacts": ["artifact_uri", "run_id", "artifact_path", "dst_path"],
+    "list_artifacts": ["artifact_uri", "run_id", "artifact_path", "tracking_uri"],
+    "download_artifacts": ["artifact_uri", "run_id", "artifact_path", "dst_path", "tracking_uri"],
     "flush": ["timeout"],
 }  # fmt: skip
 RUN_METHODS = [

@@ -21,11 +21,12 @@ def list_artifacts(
     artifact_uri: str | None = None,
     run_id: str | None = None,
     artifact_path: str | None = None,
+    tracking_uri: str | None = None,
 ) -> list[ArtifactInfo]:
     """What lies in a folder of a run's artifacts: by runs:/RUN/PATH, by run, or of the active
-    run. Raises a QueryFailed."""
+    run. `tracking_uri` asks another server than the present one. Raises a QueryFailed."""
     run, path = _place(artifact_uri, run_id, artifact_path)
-    return client(with_artifacts=True).list_artifacts(run, path)
+    return client(tracking_uri, with_artifacts=True).list_artifacts(run, path)
 
 
 def download_artifacts(
@@ -33,13 +34,15 @@ def download_artifacts(
     run_id: str | None = None,
     artifact_path: str | None = None,
     dst_path: str | os.PathLike[str] | None = None,
+    tracking_uri: str | None = None,
 ) -> str:
     """Download a file or folder of a run, verified by its SHA-256, and return where it is.
 
-    Without `dst_path` a temporary folder is made. Raises a QueryFailed.
+    Without `dst_path` a temporary folder is made; `tracking_uri` asks another server than the
+    present one. Raises a QueryFailed.
     """
     run, path = _place(artifact_uri, run_id, artifact_path)
-    return client(with_artifacts=True).download_artifacts(run, path, dst_path)
+    return client(tracking_uri, with_artifacts=True).download_artifacts(run, path, dst_path)
 
 
 def load_artifact(artifact_path: str, run_id: str | None = None) -> Any:
