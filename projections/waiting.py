@@ -10,7 +10,7 @@ from dataclasses import dataclass
 @dataclass(eq=False, slots=True)
 class _Waiter:
     position: int
-    future: asyncio.Future[None]
+    future: asyncio.Future[bool]
 
 
 class PositionWaiters:
@@ -37,36 +37,41 @@ class PositionWaiters:
             self._waiters.append(waiter)
         try:
             async with asyncio.timeout(timeout_s):
-                await waiter.future
+                return await waiter.future
         except TimeoutError:
-            pass
+            return False
         finally:
             with self._lock:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-        return self.reached >= position
 
-    def reach(self, position: int) -> None:
-        """Called by the thread that moves the position."""
+    def reach(self, position: int, *, since: int | None = None) -> None:
+        """Called by whoever moves the position, or has looked how far it is.
+
+        A look takes a while: it counts only while `reached` is still `since`, what it was
+        when the look began. Else it could take back what has been reached meanwhile.
+        """
         with self._lock:
+            if since is not None and self.reached != since:
+                return
             self.reached = position
-            self._wake([waiter for waiter in self._waiters if waiter.position <= position])
+            self._wake([w for w in self._waiters if w.position <= position], True)
 
     def close(self) -> None:
         """Let everybody go."""
         with self._lock:
             self._is_closed = True
-            self._wake(list(self._waiters))
+            self._wake(list(self._waiters), False)
 
-    def _wake(self, waiters: list[_Waiter]) -> None:
+    def _wake(self, waiters: list[_Waiter], is_reached: bool) -> None:
         for waiter in waiters:
             self._waiters.remove(waiter)
             loop = waiter.future.get_loop()
             # A loop that was closed in the meantime has nobody left who waits.
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, waiter.future)
+                loop.call_soon_threadsafe(_settle, waiter.future, is_reached)
 
 
-def _settle(future: asyncio.Future[None]) -> None:
+def _settle(future: asyncio.Future[bool], is_reached: bool) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(is_reached)

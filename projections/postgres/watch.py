@@ -45,11 +45,12 @@ class PositionWatch:
                 self._is_wanted.clear()
                 await self._is_wanted.wait()
                 await asyncio.sleep(0)  # whoever set it waits from now on
+            since = self._waiters.reached
             try:
                 positions = [position for _, _, position in await self._builds.positions()]
             except ProjectionStoreFailed:
                 await asyncio.sleep(RETRY_S)
                 continue
             if len(positions) == self._kinds:
-                self._waiters.reach(min(positions))
+                self._waiters.reach(min(positions), since=since)
             await asyncio.sleep(POLL_S)
