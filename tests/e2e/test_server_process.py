@@ -151,6 +151,7 @@ def test_a_stop_drains_and_ends_in_time_with_streams_open(
 
 def test_a_second_server_on_the_same_store_is_refused(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
+        server.get("/ready")  # its health was answered before it had opened the store
         uri = f"sqlite:///{server.store_path}"
         second = start_until_it_ends(tmp_path, "--port", "0", "--backend-store-uri", uri)
 

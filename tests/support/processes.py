@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,11 +21,32 @@ from typing import Any
 START_TIMEOUT_S = 30.0
 
 
+def _candidates() -> Iterator[int]:
+    below_ephemeral = range(10_240, 32_768)
+    start = random.SystemRandom().randrange(len(below_ephemeral))
+    while True:
+        yield below_ephemeral[start % len(below_ephemeral)]
+        start += 1
+
+
+_ports = _candidates()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port for a server that is started later, or again and again.
+
+    Not one of those the kernel gives to outgoing connections and to port 0: it would be
+    somebody else's by then, and who connects to it too early could reach himself.
+    """
+    for port in _ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
