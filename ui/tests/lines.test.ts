@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { toSeries } from "../src/api/series-columns";
-import { csvText, ema, isSorted, nearest, stepsWithin, xOf, yRange, type Line } from "../src/charts/lines";
+import { csvText, ema, isSorted, marksOf, nearest, stepsWithin, xOf, yRange, type Line } from "../src/charts/lines";
 
 function line(values: number[], extremes: [number, number][] = values.map((v) => [v, v])): Line {
   const steps = values.map((_, i) => i * 10);
@@ -61,4 +61,12 @@ test("a zoom asks for the buckets that its edges cut", () => {
 test("text that a spreadsheet would run is made plain", () => {
   expect(csvText("=1+1")).toBe("'=1+1");
   expect(csvText('a "b", c')).toBe('"a ""b"", c"');
+});
+
+test("what is no finite number is counted, in points and in buckets", () => {
+  const one = line([1, NaN, -Infinity, 4], [[1, 1], [NaN, NaN], [-Infinity, -Infinity], [4, Infinity]]);
+  one.series.nanCount[1] = 3;
+
+  expect(marksOf([one])).toEqual({ nan: 3, isUp: true, isDown: true });
+  expect(marksOf([line([1, 2])])).toEqual({ nan: 0, isUp: false, isDown: false });
 });

@@ -7,7 +7,7 @@ import { Failed, IconButton } from "../components/basics";
 import { Dialog } from "../components/dialog";
 import { whole } from "../components/format";
 import { Chart } from "./chart";
-import { csvOf, type Line } from "./lines";
+import { csvOf, marksOf, type Line } from "./lines";
 import { setZoom, type ChartSettings } from "./settings";
 import { useSeries } from "./use-series";
 
@@ -145,9 +145,17 @@ function ChartBody({
           ? `${whole(points)} points in ${whole(shown)} buckets, extremes kept`
           : `${whole(points)} points`}
         {hidden > 0 && ` · ${whole(hidden)} outliers beyond the edges`}
+        {marksText(lines)}
       </footer>
     </>
   );
+}
+
+/** What the marks in the plot mean, where there are any. */
+function marksText(lines: readonly Line[]): string {
+  const { nan, isUp, isDown } = marksOf(lines);
+  const said = [nan > 0 && `× ${whole(nan)} NaN`, isUp && "▲ +∞", isDown && "▼ −∞"];
+  return said.filter(Boolean).map((one) => ` · ${one}`).join("");
 }
 
 function fileName(text: string): string {

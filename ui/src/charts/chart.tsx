@@ -6,9 +6,9 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import uPlot from "uplot";
 
 import { isDark } from "../state/theme";
-import { xRange, yRange, type Line, type Range, type XKind } from "./lines";
+import { marksOf, xRange, yRange, type Line, type Range, type XKind } from "./lines";
 import { options } from "./plot-options";
-import { crosshair, highlighted, type Hover } from "./pointing";
+import { crosshair, following, highlighted, type Hover } from "./pointing";
 import { Tooltip } from "./tooltip";
 
 export interface ChartProps {
@@ -38,6 +38,7 @@ export function Chart(props: ChartProps) {
   const yZoomed = useRef<Range | null>(null);
   yZoomed.current = yZoom;
   const [hover, setHover] = useState<Hover | null>(null);
+  const isInSight = useRef(true);
   const ranges = useMemo(() => rangesOf(props, yZoom), [
     props.lines, props.isLogX, props.isLogY, props.hidesOutliers, props.zoom, yZoom,
   ]);
@@ -69,8 +70,14 @@ export function Chart(props: ChartProps) {
       if (width > 0 && width !== made.width) made.setSize({ width, height: current.current.height });
     });
     observer.observe(element);
+    // What is scrolled away follows no pointer: a page may hold hundreds of charts.
+    const sight = new IntersectionObserver((entries) => {
+      isInSight.current = entries.at(-1)!.isIntersecting;
+    });
+    sight.observe(element);
     return () => {
       observer.disconnect();
+      sight.disconnect();
       made.destroy();
       plot.current = null;
       setHover(null);
@@ -87,12 +94,13 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.redraw(false), [bright]);
 
   const at = crosshair.value;
-  const cross =
-    at && at.group === props.group && at.owner !== owner.current && ranges && plot.current
-      ? plot.current.valToPos(at.x, "x")
+  const isFollowing = at !== null && at.group === props.group && at.owner !== owner.current;
+  const followed =
+    isFollowing && isInSight.current && ranges && plot.current
+      ? following(plot.current, props, at.x, bright)
       : null;
-  const isCrossed = cross !== null && at && ranges && at.x >= ranges.x.min && at.x <= ranges.x.max;
-  const isEmpty = ranges === null;
+  const shown = hover ?? followed;
+  const empty = emptyText(props, ranges);
   return (
     <div
       class="chart"
@@ -105,27 +113,28 @@ export function Chart(props: ChartProps) {
       }}
     >
       <div ref={box} class="chart-box" />
-      {isEmpty && <div class="chart-empty">{emptyText(props)}</div>}
-      {isCrossed && plot.current && (
+      {empty && <div class={`chart-empty ${ranges ? "clear" : ""}`}>{empty}</div>}
+      {followed && plot.current && (
         <div
           class="cross-line"
           style={{
-            left: `${cross + plot.current.over.offsetLeft}px`,
+            left: `${followed.left}px`,
             top: `${plot.current.over.offsetTop}px`,
             height: `${plot.current.over.clientHeight}px`,
           }}
         />
       )}
-      {hover && <Tooltip hover={hover} width={box.current?.clientWidth ?? 600} />}
+      {shown && <Tooltip hover={shown} width={box.current?.clientWidth ?? 600} />}
     </div>
   );
 }
 
-function emptyText(props: ChartProps): string {
+function emptyText(props: ChartProps, ranges: ReturnType<typeof rangesOf>): string | null {
+  if (ranges) return ranges.isFinite ? null : "No finite value so far";
   const points = props.lines.reduce((sum, line) => sum + line.series.points, 0);
   if (points === 0) return props.zoom ? "No points in this range" : "No points yet";
   if (props.isLogX || props.isLogY) return "Nothing above zero to show on a log axis";
-  return "Only NaN so far";
+  return "No points in this range";
 }
 
 function rangesOf(props: ChartProps, yZoom: Range | null) {
@@ -134,9 +143,14 @@ function rangesOf(props: ChartProps, yZoom: Range | null) {
   const isZoomable = props.zoom && !(props.isLogX && props.zoom.min <= 0);
   const x = widened(isZoomable ? props.zoom! : whole, props.isLogX);
   const found = yRange(props.lines, props.zoom, props.isLogY, props.hidesOutliers);
-  if (!found) return null;
+  if (!found) {
+    // What is no finite number has no height, but a place: its marks need some range.
+    const { nan, isUp, isDown } = marksOf(props.lines);
+    const isMarked = nan > 0 || isUp || isDown;
+    return isMarked ? { x, y: { min: 1, max: 10 }, hidden: 0, isFinite: false } : null;
+  }
   const y = yZoom && !(props.isLogY && yZoom.min <= 0) ? yZoom : padded(found, props.isLogY);
-  return { x, y, hidden: found.hidden };
+  return { x, y, hidden: found.hidden, isFinite: true };
 }
 
 function widened(range: Range, isLog: boolean): Range {

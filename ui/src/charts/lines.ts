@@ -172,6 +172,21 @@ export function stepsWithin(lines: readonly Line[], within: Range): Range | null
   return min <= max ? { min, max } : null;
 }
 
+/** What is no finite number in lines: how many NaN, and whether +∞ and −∞ are among them. */
+export function marksOf(lines: readonly Line[]): { nan: number; isUp: boolean; isDown: boolean } {
+  let nan = 0;
+  let isUp = false;
+  let isDown = false;
+  for (const { series } of lines) {
+    for (let i = 0; i < series.length; i += 1) {
+      nan += series.nanCount[i]!;
+      isUp ||= series.max[i] === Infinity;
+      isDown ||= series.min[i] === -Infinity;
+    }
+  }
+  return { nan, isUp, isDown };
+}
+
 /** The buckets of lines as CSV, extremes included. */
 export function csvOf(lines: readonly Line[]): string {
   const head = "run_id,run,metric,first_step,last_step,last_time_us,points,nan,min,max,first,last";

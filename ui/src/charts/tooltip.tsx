@@ -1,7 +1,7 @@
 /** The values beside the crosshair. */
-import { number } from "../components/format";
+import { number, whole } from "../components/format";
 import type { Line } from "./lines";
-import type { Hover } from "./pointing";
+import { valueOf, type Hover } from "./pointing";
 
 export function Tooltip({ hover, width }: { hover: Hover; width: number }) {
   const isRight = hover.left > width / 2;
@@ -19,7 +19,7 @@ export function Tooltip({ hover, width }: { hover: Hover; width: number }) {
                 <span class="dot" style={{ "--run": line.color }} />
               </td>
               <td class="ellipsis">{line.name}</td>
-              <td class="numeric">{number((line.smooth ?? line.series.last)[index]!)}</td>
+              <td class="numeric">{number(valueOf({ line, index }))}</td>
               <td class="faint numeric">{spread(line, index)}</td>
             </tr>
           ))}
@@ -30,10 +30,12 @@ export function Tooltip({ hover, width }: { hover: Hover; width: number }) {
   );
 }
 
+/** What the one value does not say: the extremes of its bucket, and how many were no number. */
 function spread(line: Line, index: number): string {
-  const { min, max, count } = line.series;
-  if (!(count[index]! > 1) || min[index] === max[index]) {
-    return line.smooth ? `raw ${number(line.series.last[index]!)}` : "";
-  }
-  return `${number(min[index]!, 3)} … ${number(max[index]!, 3)}`;
+  const { min, max, count, nanCount } = line.series;
+  if (!(count[index]! > 1)) return line.smooth ? `raw ${number(line.series.last[index]!)}` : "";
+  const isOne = min[index] === max[index] || Number.isNaN(min[index]!);
+  const extremes = isOne ? "" : `${number(min[index]!, 3)} … ${number(max[index]!, 3)}`;
+  const lost = nanCount[index]! > 0 ? `${whole(nanCount[index]!)} NaN` : "";
+  return [extremes, lost].filter(Boolean).join(", ");
 }
