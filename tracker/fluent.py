@@ -209,14 +209,15 @@ def log_table(data: Any, artifact_file: str, run_id: str | None = None) -> None:
 
 
 def log_input(
-    dataset: Any,
+    dataset: Any = None,
     context: str | None = None,
     tags: Mapping[str, Any] | None = None,
+    model: Any = None,
     *,
     run_id: str | None = None,
 ) -> None:
-    """Record which data the run reads; see Run.log_input."""
-    session.run_for_log(run_id).log_input(dataset, context, tags)
+    """Record which data, or which logged model, the run reads; see Run.log_input."""
+    session.run_for_log(run_id).log_input(dataset, context, tags, model)
 
 
 def flush(timeout: float | None = None) -> bool:

@@ -221,12 +221,19 @@ class Run(ArtifactMethods):
         self.tags.pop(key, None)
 
     def log_input(
-        self, dataset: Any, context: str | None = None, tags: Mapping[str, Any] | None = None
+        self,
+        dataset: Any = None,
+        context: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        model: Any = None,
     ) -> None:
-        """Record which data the run reads: name, digest, source, schema; never the bytes.
+        """Record which data, or which logged model, the run reads; never the bytes.
 
         `dataset`: a frame of pandas or polars, a numpy array, a Hugging Face dataset, a path or
-        URI, or a dataset of MLflow's. `context`: "training", "validation" or the like.
+        URI, or a dataset of MLflow's; its name, digest, source and schema are recorded.
+        `context`: "training", "validation" or the like; it and `tags` are of the dataset.
+        `model`: a model's id, or what has one as `model_id`. As in MLflow each is an input of
+        the run by itself, and without both nothing is recorded.
         """
         from tracker.artifacts import datasets
 
@@ -234,8 +241,13 @@ class Run(ArtifactMethods):
         texts = {key: values.tag_text(key, given[key]) for key in given}
         if context is not None:
             texts[datasets.CONTEXT_TAG] = values.tag_text(datasets.CONTEXT_TAG, context)
-        fact = datasets.describe(dataset).fact()
-        self.recording.log_event(EventType.INPUT_LOGGED, {**fact, "tags": texts})
+        described = None if dataset is None else datasets.describe(dataset)
+        if model is not None:
+            self.recording.log_event(
+                EventType.MODEL_INPUT_LOGGED, {"model_id": datasets.model_id_of(model)}
+            )
+        if described is not None:
+            self.recording.log_event(EventType.INPUT_LOGGED, {**described.fact(), "tags": texts})
 
     @property
     def artifacts(self) -> ArtifactRecorder:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -19,6 +20,7 @@ import tracker
 from tests.support.processes import ServerProcess, environment
 from tests.support.s3_server import BUCKET, running_s3
 from tracker.client import Client
+from tracker.events.errors import InvalidEvent
 from tracker.refusals import ArtifactDamaged, ArtifactElsewhere, ArtifactNotFound, RunNotFound
 
 SCRIPT = """
@@ -161,6 +163,32 @@ def test_another_server_than_the_present_one_can_be_asked(
 
     assert "d.json" in [entry.path for entry in listed]
     assert json.loads(Path(place).read_text()) == {"a": 1}
+
+
+def test_a_logged_model_is_named_by_its_id_and_registered_ones_are_refused(
+    tmp_path: Path, server: ServerProcess
+) -> None:
+    created = server.post("/api/2.0/mlflow/logged-models", {"experiment_id": "0", "name": "net"})
+    info = created["model"]["info"]
+    root = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    address = f"{server.uri}/api/2.0/mlflow-artifacts/artifacts/{root}/code/net.py"
+    with urlopen(Request(address, b"a net", method="PUT"), timeout=60):
+        pass
+
+    of_model = f"models:/{info['model_id']}"
+    listed = tracker.list_artifacts(of_model, tracking_uri=server.uri)
+    place = tracker.download_artifacts(
+        of_model, dst_path=tmp_path / "got", tracking_uri=server.uri, registry_uri=server.uri
+    )
+
+    assert [entry.path for entry in listed] == ["code"]
+    assert Path(place, "code", "net.py").read_bytes() == b"a net"
+    for registered in ("models:/net/3", "models:/net@best", "models:/net/Production/code"):
+        with pytest.raises(InvalidEvent, match=r"no model registry.*models:/MODEL_ID"):
+            tracker.download_artifacts(registered, tracking_uri=server.uri)
+    for nonsense in ("net", "s3://bucket/x", "runs:/", "runs://host/x", "models:/"):
+        with pytest.raises(InvalidEvent, match="neither"):
+            tracker.download_artifacts(nonsense, tracking_uri=server.uri)
 
 
 def test_files_of_an_offline_run_travel_with_its_spool(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -254,3 +256,35 @@ def test_an_offline_experiment_is_created_in_the_spool(home: Path) -> None:
 def test_flush_says_that_an_offline_run_is_not_delivered(home: Path) -> None:
     with tracker.start_run():
         assert tracker.flush(timeout=0) is False
+
+
+@dataclass
+class MlflowsModelInput:
+    model_id: str
+
+
+@pytest.mark.parametrize("model", ["m-12", MlflowsModelInput("m-12")])
+def test_a_model_is_an_input_of_the_run_with_a_dataset_or_without(
+    home: Path, model: str | MlflowsModelInput
+) -> None:
+    with tracker.start_run() as run:
+        tracker.log_input("s3://corpora/a.parquet", "training", {"v": 1}, model)
+        tracker.log_input(model=model)
+        tracker.log_input()
+
+    inputs = [
+        (kind, data) for kind, data in recorded_run(home, run.run_id).events if "input" in kind
+    ]
+    read = ("model_input.logged", {"model_id": "m-12"})
+    assert inputs[0] == inputs[2] == read
+    assert (inputs[1][0], inputs[1][1]["name"]) == ("input.logged", "a.parquet")
+    assert inputs[1][1]["tags"] == {"v": "1", "mlflow.data.context": "training"}
+    assert len(inputs) == 3
+
+
+@pytest.mark.parametrize("model", [3, "", "no/id", MlflowsModelInput("")])
+def test_an_input_whose_model_is_none_is_refused_as_a_whole(home: Path, model: Any) -> None:
+    with tracker.start_run() as run, pytest.raises(InvalidEvent, match="model"):
+        tracker.log_input("s3://corpora/a.parquet", model=model)
+
+    assert "input.logged" not in recorded_run(home, run.run_id).types

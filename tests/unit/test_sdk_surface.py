@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 import tomllib
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import tracker
+from tests.support.mlflow_programs import NEWEST
+from tests.support.processes import environment
 
 ROOT = Path(__file__).parents[2]
 
-# Arguments of mlflow.tracking.fluent (and of MlflowClient where it has no fluent twin),
-# without those of model logging. Ours may go on after them.
+# Arguments of MLflow's functions (and of MlflowClient's methods where there is no function).
+# Ours may go on after them.
 MLFLOW = {
     "set_tracking_uri": ["uri"],
     "get_tracking_uri": [],
@@ -53,11 +56,32 @@ MLFLOW = {
     "log_image": ["image", "artifact_file", "key", "step", "timestamp", "synchronous"],
     "log_figure": ["figure", "artifact_file", "save_kwargs"],
     "log_table": ["data", "artifact_file", "run_id"],
-    "log_input": ["dataset", "context", "tags"],
+    "log_input": ["dataset", "context", "tags", "model"],
     "list_artifacts": ["artifact_uri", "run_id", "artifact_path", "tracking_uri"],
-    "download_artifacts": ["artifact_uri", "run_id", "artifact_path", "dst_path", "tracking_uri"],
+    "download_artifacts": ["artifact_uri", "run_id", "artifact_path", "dst_path", "tracking_uri",
+                           "registry_uri"],
     "flush": ["timeout"],
 }  # fmt: skip
+# Functions that MLflow lacks, and what of its arguments ours do without: tracing is another
+# product's, and a metric is of a run.
+OURS_ALONE = {"flush"}
+LEFT_OUT = {
+    "set_experiment": {"trace_location"},
+    "create_experiment": {"trace_location"},
+    "log_metric": {"model_id", "dataset"},
+    "log_metrics": {"model_id", "dataset"},
+}
+TELL_ARGUMENTS = """
+import inspect, json, sys
+import mlflow, mlflow.artifacts
+told = {}
+for name in sys.argv[1:]:
+    of = next(place for place in (mlflow, mlflow.artifacts, mlflow.MlflowClient)
+              if hasattr(place, name))
+    told[name] = [each for each in inspect.signature(getattr(of, name)).parameters
+                  if each != "self"]
+print(json.dumps(told))
+"""
 RUN_METHODS = [
     "log_metric", "log_metrics", "log_param", "log_params", "set_tag", "set_tags", "delete_tag",
     "end_run", "flush", "get_metric_history", "log_artifact", "log_artifacts", "log_text",
@@ -72,6 +96,23 @@ def test_a_function_takes_mlflows_arguments_in_mlflows_order(name: str) -> None:
 
     assert name in tracker.__all__
     assert parameters[: len(MLFLOW[name])] == MLFLOW[name]
+
+
+def test_the_list_above_is_what_the_newest_mlflow_takes(tmp_path: Path) -> None:
+    names = [name for name in MLFLOW if name not in OURS_ALONE]
+
+    done = subprocess.run(
+        [NEWEST, "-W", "ignore", "-c", TELL_ARGUMENTS, *names],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told = json.loads(done.stdout)
+    for name in names:
+        theirs = [each for each in told[name] if each not in LEFT_OUT.get(name, ())]
+        assert (name, theirs) == (name, MLFLOW[name])
 
 
 @pytest.mark.parametrize("name", RUN_METHODS)

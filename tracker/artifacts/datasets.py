@@ -53,6 +53,17 @@ def describe(dataset: Any) -> Described:
     )
 
 
+def model_id_of(model: Any) -> str:
+    """A logged model's id: given as such, or carried by an object. Raises InvalidEvent."""
+    model_id = getattr(model, "model_id", model)
+    if not isinstance(model_id, str) or not model_id:
+        raise InvalidEvent(
+            f"model must be a logged model's id, or an object with a model_id, "
+            f"not {type(model).__name__}"
+        )
+    return model_id
+
+
 def _of_mlflow(dataset: Any) -> Described:
     told = dataset.to_dict()
     return Described(

@@ -6,8 +6,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 from tracker.artifacts.trees import ArtifactInfo
 from tracker.events.errors import InvalidEvent
@@ -24,9 +23,11 @@ def list_artifacts(
     tracking_uri: str | None = None,
 ) -> list[ArtifactInfo]:
     """What lies in a folder of a run's artifacts: by runs:/RUN/PATH, by run, or of the active
-    run. `tracking_uri` asks another server than the present one. Raises a QueryFailed."""
-    run, path = _place(artifact_uri, run_id, artifact_path)
-    return client(tracking_uri, with_artifacts=True).list_artifacts(run, path)
+    run; or a logged model's, by models:/MODEL_ID. `tracking_uri` asks another server than the
+    present one. Raises a QueryFailed."""
+    place = _place(artifact_uri, run_id, artifact_path)
+    asked = client(tracking_uri, with_artifacts=True)
+    return asked.list_artifacts(place.run_id, place.path, model_id=place.model_id)
 
 
 def download_artifacts(
@@ -35,21 +36,26 @@ def download_artifacts(
     artifact_path: str | None = None,
     dst_path: str | os.PathLike[str] | None = None,
     tracking_uri: str | None = None,
+    registry_uri: str | None = None,
 ) -> str:
     """Download a file or folder of a run, verified by its SHA-256, and return where it is.
 
+    `artifact_uri` is runs:/RUN_ID/PATH, or models:/MODEL_ID for all files of a logged model.
     Without `dst_path` a temporary folder is made; `tracking_uri` asks another server than the
-    present one. Raises a QueryFailed.
+    present one. `registry_uri` is asked for nothing: as in MLflow it matters only to the names
+    of registered models (models:/NAME/VERSION), and those raise InvalidEvent, because there is
+    no model registry here. Raises a QueryFailed.
     """
-    run, path = _place(artifact_uri, run_id, artifact_path)
-    return client(tracking_uri, with_artifacts=True).download_artifacts(run, path, dst_path)
+    place = _place(artifact_uri, run_id, artifact_path)
+    asked = client(tracking_uri, with_artifacts=True)
+    return asked.download_artifacts(place.run_id, place.path, dst_path, model_id=place.model_id)
 
 
 def load_artifact(artifact_path: str, run_id: str | None = None) -> Any:
     """A file of a run as what it holds: JSON and YAML as Python's types, tables, images as PIL
     images, text as str, anything else as bytes. Raises a QueryFailed."""
-    run, path = _place(None, run_id, artifact_path)
-    return _loaded(client(with_artifacts=True).read_artifact(run, path), path)
+    place = _place(None, run_id, artifact_path)
+    return _loaded(client(with_artifacts=True).read_artifact(place.run_id, place.path), place.path)
 
 
 def earlier_bytes(run_id: str, path: str) -> bytes | None:
@@ -70,21 +76,44 @@ def earlier_bytes(run_id: str, path: str) -> bytes | None:
         return None
 
 
-def _place(artifact_uri: str | None, run_id: str | None, path: str | None) -> tuple[str, str]:
+class _Place(NamedTuple):
+    """A path in the tree of a run, or of a logged model."""
+
+    run_id: str | None
+    model_id: str | None
+    path: str
+
+
+def _place(artifact_uri: str | None, run_id: str | None, path: str | None) -> _Place:
     if artifact_uri is not None:
         if run_id is not None or path is not None:
             raise InvalidEvent("give either artifact_uri, or run_id and artifact_path")
-        parts = urlsplit(artifact_uri)
-        run, _, path = parts.path.lstrip("/").partition("/")
-        if parts.scheme != "runs" or not run:
-            raise InvalidEvent(f"artifact_uri {artifact_uri!r} is not runs:/RUN_ID/PATH")
-        return run, path
+        return _place_of(artifact_uri)
     if run_id is None:
         active = session.active.current() or session.active.last
         if active is None:
             raise InvalidEvent("no run is active; pass run_id")
         run_id = active.run_id
-    return run_id, path or ""
+    return _Place(run_id, None, path or "")
+
+
+def _place_of(artifact_uri: str) -> _Place:
+    """As MLflow reads them: what follows models:/ is a model's id only if it stands alone."""
+    scheme, _, rest = artifact_uri.partition(":/")
+    owner, _, path = rest.rstrip("/").partition("/")
+    if scheme == "runs" and owner:
+        return _Place(owner, None, path)
+    if scheme == "models" and owner and not path and "@" not in owner:
+        return _Place(None, owner, "")
+    if scheme == "models" and owner:
+        raise InvalidEvent(
+            f"artifact_uri {artifact_uri!r} names a model of a registry, and there is no model "
+            f"registry here; name the logged model itself (models:/MODEL_ID), a part of it by "
+            f"Client.download_artifacts(model_id=…), or the run that made it (runs:/RUN_ID/PATH)"
+        )
+    raise InvalidEvent(
+        f"artifact_uri {artifact_uri!r} is neither runs:/RUN_ID/PATH nor models:/MODEL_ID"
+    )
 
 
 def _loaded(content: bytes, path: str) -> Any:
