@@ -219,4 +219,22 @@ async def test_verify_says_that_a_store_is_clean(
     done = await asyncio.to_thread(run, tmp_path, log_uri, "verify", "--all")
 
     assert done.exit_code == 0
-    assert "clean: 2 files (0 references), 1 blobs, 4 B" in done.stdout
+    assert "clean: 2 files (0 references), 1 blob, 4 B" in done.stdout
+
+
+@pytest.mark.parametrize("log_uri", ["sqlite"], indirect=True)
+async def test_a_collection_counts_in_words(
+    server: TestServer, tmp_path: Path, log_uri: str
+) -> None:
+    for name in "a", "b":
+        await put(server, name, name.encode())
+    await put(server, "gone", b"gone")
+    await server.ask("DELETE", "/api/v1/runs/r/artifacts/gone")
+    age(tmp_path)
+
+    done = await asyncio.to_thread(run, tmp_path, log_uri, "gc", "--undo-window", "1d")
+
+    assert "referred to: 2 blobs, 2 B" in done.stdout
+    assert "condemned: 1 blob, 4 B" in done.stdout
+    assert "waiting: 0 blobs, 0 B" in done.stdout
+    assert "by a collection in 1 day;" in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tracker.cli.artifacts_list import sized
+from tracker.cli import formats
 from tracker.cli.byte_bar import byte_bar
 from tracker.cli.connection import connected
 from tracker.cli.lookup import find_run
@@ -61,6 +61,6 @@ def command(
         result_json({"path": place, "files": files, "bytes": total, "verified": True})
         return
     result(place)
-    note(f"{files:,} files, {sized(total)}, verified")
+    note(f"{formats.count(files, 'file')}, {formats.size(total)}, verified")
     for entry in references:
         note(f"not downloaded: {entry.path} is a reference to {entry.uri}")

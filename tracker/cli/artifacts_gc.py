@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from tracker.cli.artifacts_store_options import store_options
-from tracker.cli.formats import size as size_text
+from tracker.cli.formats import count, size
 from tracker.cli.options import option
 from tracker.cli.output import json_option, note, result, result_json
 from tracker.cli.progress import Progress, progress_on_stderr
@@ -112,8 +112,9 @@ def _tell(report: Any, undo_window_s: float, *, is_undo: bool) -> None:
     result(f"{would}removed: {_tally(report.removed)}")
     if report.condemned.blobs and not report.is_dry_run:
         days = undo_window_s / _UNITS["d"]
-        note(f"what is condemned is removed by a collection in {days:g} days; --undo takes it back")
+        when = f"{days:g} {'day' if days == 1 else 'days'}"
+        note(f"what is condemned is removed by a collection in {when}; --undo takes it back")
 
 
 def _tally(tally: Any) -> str:
-    return f"{tally.blobs:,} blobs, {size_text(tally.bytes)}"
+    return f"{count(tally.blobs, 'blob')}, {size(tally.bytes)}"

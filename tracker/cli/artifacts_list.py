@@ -8,7 +8,7 @@ import click
 
 from tracker.cli.as_of import as_of_of, as_of_options
 from tracker.cli.connection import connected
-from tracker.cli.formats import printable
+from tracker.cli.formats import count, printable, size
 from tracker.cli.lookup import find_run
 from tracker.cli.options import connection_options, option
 from tracker.cli.output import json_option, note, result_json, table
@@ -55,20 +55,10 @@ def command(
     rows = [
         (
             printable(entry.path) + ("/" if entry.is_dir else ""),
-            f"{entry.files:,} files" if entry.is_dir else entry.media_type or "",
-            "" if entry.file_size is None else sized(entry.file_size),
+            count(entry.files or 0, "file") if entry.is_dir else entry.media_type or "",
+            "" if entry.file_size is None else size(entry.file_size),
             (entry.digest or "")[:12] or (f"-> {printable(entry.uri)}" if entry.uri else ""),
         )
         for entry in listed
     ]
     table(("path", "kind", "size", "sha256"), rows)
-
-
-def sized(size: int) -> str:
-    """Bytes as people read them."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
-        amount /= 1000
-    raise AssertionError("unreachable")

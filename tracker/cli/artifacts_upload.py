@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli.artifacts_list import sized
+from tracker.cli import formats
 from tracker.cli.byte_bar import byte_bar
 from tracker.cli.connection import CommandFailed, connected, failures_told
 from tracker.cli.lookup import find_run
@@ -63,7 +63,7 @@ def command(
             hint=f"What is left waits in the spool: tracker sync {folder}",
         )
     if not as_json:
-        result(f"{count:,} files, {sized(size)} uploaded to run {run_id}")
+        result(f"{formats.count(count, 'file')}, {formats.size(size)} uploaded to run {run_id}")
 
 
 def _staged(

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from tracker.cli.artifacts_store_options import store_options
-from tracker.cli.formats import printable
-from tracker.cli.formats import size as size_text
+from tracker.cli.formats import count, printable, size
 from tracker.cli.options import option
 from tracker.cli.output import json_option, result, result_json
 from tracker.cli.progress import Progress, progress_on_stderr
@@ -81,8 +80,10 @@ def _tell(reports: dict[str, Any]) -> None:
         if more:
             result(f"… and {more:,} more")
         looked_at = (
-            f"{report.files:,} files ({report.references:,} references), {report.blobs:,} blobs, "
-            f"{size_text(report.bytes)}, in workspace {name}"
+            f"{count(report.files, 'file')} ({count(report.references, 'reference')}), "
+            f"{count(report.blobs, 'blob')}, {size(report.bytes)}, in workspace {name}"
         )
-        clean = "clean" if report.is_clean else f"NOT CLEAN: {report.findings_count:,} findings"
+        clean = (
+            "clean" if report.is_clean else f"NOT CLEAN: {count(report.findings_count, 'finding')}"
+        )
         result(f"{clean}: {looked_at}")

@@ -26,7 +26,7 @@ def byte_bar(title: str, *, total: int, is_shown: bool) -> Iterator[Advance]:
     bar = Progress(
         TextColumn(title),
         BarColumn(),
-        DownloadColumn(),
+        DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=console,

@@ -1,0 +1,57 @@
+"""`tracker artifacts upload`, `list` and `download` against a server, and how they count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.support.processes import ServerProcess, running_server
+from tracker.cli.artifacts import command
+
+RUN = "cli-artifacts"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        body = {"experiment_id": "0", "run_name": RUN}
+        running.post("/api/2.0/mlflow/runs/create", body)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ServerProcess) -> Path:
+    monkeypatch.setenv("TRACKER_URI", server.uri)
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+    monkeypatch.setenv("TRACKER_SPOOL_DIR", str(tmp_path / "spool"))
+    return tmp_path
+
+
+def run(*arguments: object) -> Result:
+    done = CliRunner().invoke(command, [*map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 file, 5 B"), (2, "2 files, 10 B")])
+def test_files_that_are_sent_and_fetched_are_counted_in_words(
+    home: Path, number: int, said: str
+) -> None:
+    folder = home / f"of-{number}"
+    folder.mkdir()
+    for each in range(number):
+        (folder / f"{each}.txt").write_text(f"{number} {each}\n\n")
+
+    sent = run("upload", RUN, folder)
+    listed = run("list", RUN)
+    fetched = run("download", RUN, folder.name, "-o", home / "got")
+
+    assert sent.stdout.startswith(f"{said} uploaded to run ")
+    assert f"{said.partition(',')[0]} " in listed.stdout
+    assert f"{said}, verified" in fetched.stderr
+    assert sorted(p.name for p in (home / "got" / folder.name).iterdir()) == [
+        f"{each}.txt" for each in range(number)
+    ]
