@@ -84,6 +84,14 @@ class LeaseBook:
         now = self._now_us()
         return frozenset(run_id for run_id, expires in self._leases.values() if expires > now)
 
+    def held(self) -> Sequence[LeaseRow]:
+        now = self._now_us()
+        return [
+            LeaseRow(writer_id, run_id, expires)
+            for writer_id, (run_id, expires) in self._leases.items()
+            if expires > now
+        ]
+
     def expires_us(self, writer_id: str) -> int | None:
         """When the writer's lease ends; None without one."""
         lease = self._leases.get(writer_id)

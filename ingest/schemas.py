@@ -76,6 +76,28 @@ class WriterAnswer(Answer):
     lease_expires_us: int | None
 
 
+class ConnectedWriterAnswer(Answer):
+    """`live`: it holds a lease. `lost`: its run goes on, and nobody reports for that."""
+
+    writer_id: str
+    run_id: str
+    run_name: str | None = Field(description="null while the run is not known yet")
+    run_start_time_us: int | None
+    state: Literal["live", "lost"]
+    epoch: int | None
+    next_seq: int = Field(description="everything below it has been received")
+    position: int | None = Field(description="of its latest batch")
+    received_at_us: int | None = Field(description="when its latest batch was received")
+    lease_expires_us: int | None
+    about: dict[str, Any] = Field(description="its process where that is known: host, pid …")
+
+
+class ConnectedWritersAnswer(Answer):
+    writers: list[ConnectedWriterAnswer]
+    live_count: int
+    is_whole: bool = Field(description="false when there are more than were asked for")
+
+
 class LeaseRequest(Request):
     """A shipper's word on a writer.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from aiohttp import web
 
 from ingest.artifact_stores.base import ArtifactStore
 from ingest.event_stores.base import EventStore
+from ingest.event_stores.leases import LeaseRow
 from projections.read_models import RunsReadStore, SeriesReadStore
 
 
@@ -30,6 +31,10 @@ class Leases(Protocol):
     """Who reports. Kept in memory and in the store; no part of the log."""
 
     def live_run_ids(self) -> frozenset[str]: ...
+
+    def held(self) -> Sequence[LeaseRow]:
+        """Every lease that has not run out, in no order."""
+        ...
 
     def expires_us(self, writer_id: str) -> int | None: ...
 

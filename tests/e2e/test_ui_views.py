@@ -9,7 +9,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import Look, looking
 from tests.support.processes import ServerProcess
-from tests.support.ui_runs import experiment_id, log_long_run
+from tests.support.ui_runs import (
+    append,
+    event,
+    experiment_id,
+    log_long_run,
+    until_known,
+)
 
 
 def rows(page: Page) -> list[str]:
@@ -351,6 +357,32 @@ def test_the_server_page_proves_the_log(look: Look) -> None:
 
     expect(page.get_by_text("Everything is as it was recorded.")).to_be_visible()
     look.keep("server")
+
+
+def test_the_server_page_names_the_writers_and_which_of_them_are_lost(
+    look: Look, ui_server: ServerProcess
+) -> None:
+    for run_id, more in (("writing", 3), ("silent", 1)):
+        host = event("tags.set", 0, {"tags": {"tracker.host": "node-7", "tracker.pid": "4711"}})
+        metrics = [event("metrics.logged", n, {"metrics": {"loss": n}}) for n in range(more)]
+        start = event("run.started", 0, {"experiment_name": "writers", "name": f"the {run_id}"})
+        append(ui_server, run_id, 1, [start, host, *metrics])
+        until_known(ui_server, run_id)
+    lease = {"writer_id": "w-silent", "run_id": "silent", "state": "closed"}
+    ui_server.post("/api/v1/leases", {"leases": [lease]})
+
+    page = look.open("/server")
+
+    table = page.get_by_role("region", name="Table of writers")
+    live = table.get_by_role("row").filter(has_text="w-writing")
+    expect(live.get_by_role("cell", name="live", exact=True)).to_be_visible()
+    expect(live.get_by_role("cell", name="5", exact=True)).to_be_visible()  # received up to
+    expect(live).to_contain_text("node-7 · pid 4711")
+    lost = table.get_by_role("row").filter(has_text="w-silent")
+    expect(lost.get_by_role("cell", name="lost", exact=True)).to_be_visible()
+    look.keep("server-writers")
+    lost.get_by_role("link", name="the silent").click()
+    expect(page.get_by_role("heading", name="the silent")).to_be_visible()
 
 
 def test_dark_mode_is_kept_and_the_phone_has_the_same_pages(

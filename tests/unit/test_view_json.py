@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 
+from ingest.event_stores.leases import LeaseRow
 from ingest.schemas import ExperimentAnswer, RunAnswer
 from ingest.view_json import experiment_json, run_json
 from projections.read_models import (
@@ -21,6 +22,9 @@ from projections.read_models import (
 class NoLeases:
     def live_run_ids(self) -> frozenset[str]:
         return frozenset()
+
+    def held(self) -> list[LeaseRow]:
+        return []
 
     def expires_us(self, writer_id: str) -> int | None:
         return 5 if writer_id == "w1" else None

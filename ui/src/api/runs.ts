@@ -2,6 +2,7 @@
 import { ask } from "./client";
 import type {
   About,
+  ConnectedWriters,
   Experiment,
   GroupQuery,
   GroupsPage,
@@ -125,4 +126,8 @@ export function version(signal?: AbortSignal): Promise<About> {
 
 export function verify(begin: boolean, signal?: AbortSignal): Promise<Verify> {
   return ask("/api/v1/verify", { method: begin ? "POST" : "GET", signal });
+}
+
+export function connectedWriters(signal?: AbortSignal): Promise<ConnectedWriters> {
+  return ask("/api/v1/writers", { signal });
 }

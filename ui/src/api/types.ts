@@ -32,6 +32,27 @@ export interface Writer {
   about: Record<string, unknown>;
 }
 
+/** A writer that holds a lease, or of a run that goes on though nobody reports for it. */
+export interface ConnectedWriter {
+  writer_id: string;
+  run_id: string;
+  run_name: string | null;
+  run_start_time_us: number | null;
+  state: "live" | "lost";
+  epoch: number | null;
+  next_seq: number;
+  position: number | null;
+  received_at_us: number | null;
+  lease_expires_us: number | null;
+  about: Record<string, unknown>;
+}
+
+export interface ConnectedWriters {
+  writers: ConnectedWriter[];
+  live_count: number;
+  is_whole: boolean;
+}
+
 export interface Input {
   name: string;
   digest: string;

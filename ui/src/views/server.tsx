@@ -1,12 +1,13 @@
 /** The server itself: version, how far the log and its projections are, and their proof. */
 import { useEffect, useState } from "preact/hooks";
 
-import { ready, searchRuns, verify, version } from "../api/runs";
-import type { Run, Verify } from "../api/types";
-import { Failed, Link, Loading, Time } from "../components/basics";
+import { connectedWriters, ready, verify, version } from "../api/runs";
+import type { Verify } from "../api/types";
+import { Failed, Loading } from "../components/basics";
 import { whole } from "../components/format";
 import { useResource } from "../state/resource";
 import { attempt } from "../state/toasts";
+import { WritersCard } from "./server-writers";
 
 const LOOK_MS = 700;
 const STORES: Record<string, string> = {
@@ -21,12 +22,10 @@ const STORES: Record<string, string> = {
 export function ServerView() {
   const resource = useResource(
     async (signal) => {
-      const [state, about, going] = await Promise.all([
-        ready(signal),
-        version(signal),
-        searchRuns({ filter: "status = 'RUNNING'", max_results: 200, columns: [] }, signal),
-      ]);
-      return { state, about, going: going.runs };
+      const [state, about] = await Promise.all([ready(signal), version(signal)]);
+      // A server of artifacts alone has no log that anybody could write to.
+      const writers = about.event_store ? await connectedWriters(signal) : null;
+      return { state, about, writers };
     },
     ["server"],
     { isLive: true },
@@ -36,7 +35,7 @@ export function ServerView() {
   }, []);
   if (resource.error && !resource.data) return <Failed error={resource.error} retry={resource.reload} />;
   if (!resource.data) return <Loading what="Asking the server" />;
-  const { state, about, going } = resource.data;
+  const { state, about, writers } = resource.data;
   return (
     <div class="page">
       <div class="page-head">
@@ -88,7 +87,7 @@ export function ServerView() {
           </table>
         </section>
         <VerifyCard />
-        <Going runs={going} />
+        {writers && <WritersCard connected={writers} />}
       </div>
     </div>
   );
@@ -204,35 +203,4 @@ const KNOWN = new Set([...COUNTED.map(([key]) => key), "projections", "chain", "
 function textOf(value: unknown): string {
   if (typeof value === "number") return whole(value);
   return typeof value === "string" ? value : JSON.stringify(value, null, 1).slice(0, 5000);
-}
-
-function Going({ runs }: { runs: readonly Run[] }) {
-  const live = runs.filter((run) => run.liveness === "live");
-  return (
-    <section class="card span">
-      <h2>
-        Writing now <span class="badge">{live.length}</span>
-      </h2>
-      {live.length === 0 ? (
-        <p class="faint">No process reports at the moment.</p>
-      ) : (
-        <table class="plain-table">
-          <tbody>
-            {live.slice(0, 50).map((run) => (
-              <tr key={run.run_id}>
-                <td>
-                  <Link to={`/runs/${encodeURIComponent(run.run_id)}`}>{run.name || run.run_id}</Link>
-                </td>
-                <td>{run.user_id}</td>
-                <td>
-                  since <Time us={run.start_time_us} />
-                </td>
-                <td class="numeric">position {whole(run.last_position)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
-    </section>
-  );
 }
