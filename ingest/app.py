@@ -70,6 +70,7 @@ def build_app(settings: Settings) -> web.Application:
                 counters,
                 closing,
                 open_paths=frozenset(route.path for route in served if route.is_open),
+                page_of_nothing=_no_page if settings.artifacts_only else ui.page_of_nothing,
             )
         ],
     )
@@ -95,6 +96,10 @@ def build_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(archiving)
     app.cleanup_ctx.append(past_builds)
     return app
+
+
+def _no_page(request: web.Request) -> None:
+    """A server of artifacts alone has no pages."""
 
 
 def all_routes() -> Sequence[Route]:

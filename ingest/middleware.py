@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -59,8 +60,15 @@ _REQUEST_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 
 
 def surround(
-    gate: Gate, counters: ServerCounters, closing: asyncio.Event, *, open_paths: frozenset[str]
+    gate: Gate,
+    counters: ServerCounters,
+    closing: asyncio.Event,
+    *,
+    open_paths: frozenset[str],
+    page_of_nothing: Callable[[web.Request], web.Response | None],
 ) -> Middleware:
+    """`page_of_nothing` answers, without a key, for who looks where no route is."""
+
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.monotonic()
@@ -69,7 +77,8 @@ def surround(
             counters.last_activity = started
         request_id = _request_id(request)
         try:
-            is_open = path in open_paths or _route_of(request) in open_paths
+            nothing = page_of_nothing(request)
+            is_open = nothing is not None or path in open_paths or _route_of(request) in open_paths
             gate.admit(request.method, request.headers, is_open=is_open)
             if closing.is_set():
                 raise ShuttingDown("the server is stopping; send it again", retry_after_s=1.0)
@@ -77,7 +86,7 @@ def surround(
                 raise UnsupportedMediaType(
                     "send the body without Content-Encoding; batches are compressed inside"
                 )
-            response = await handler(request)
+            response = nothing or await handler(request)
         except TrackerError as error:
             response = refusal(error, counters, request_id, path=path)
         except web.HTTPException as error:

@@ -6,11 +6,13 @@ with the key its user gives it.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from ingest.errors import NotFound
+from ingest.mlflow.errors import is_mlflow_path
 from ingest.routes.table import Route
 from ingest.ui.assets import FRAME_NAME, Asset, build
 
@@ -45,6 +47,8 @@ FRAME_POLICY: Final = "; ".join(
         "frame-ancestors 'self'",
     )
 )
+# Below these and MLflow's paths programs ask; who gets a page there is helped by nothing.
+_FOR_PROGRAMS: Final = ("/api/", "/ajax-api/", "/assets/")
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 VIEWS: Final = (
     "/",
@@ -65,6 +69,26 @@ async def page(request: web.Request) -> web.Response:
     response.headers["ETag"] = f'"{built.digest}"'
     if request.headers.get("If-None-Match") == response.headers["ETag"]:
         return web.Response(status=304, headers=response.headers)
+    return response
+
+
+def page_of_nothing(request: web.Request) -> web.Response | None:
+    """The page, as 404, for a browser at an address where nothing is; None for all others.
+
+    The page says that there is nothing, and how to go on.
+    """
+    missed = request.match_info.http_exception
+    if missed is None or missed.status != HTTPStatus.NOT_FOUND:
+        return None
+    if request.method not in ("GET", "HEAD") or "text/html" not in request.headers.get(
+        "Accept", ""
+    ):
+        return None
+    if request.path.startswith(_FOR_PROGRAMS) or is_mlflow_path(request.path):
+        return None
+    response = _answer(request, build().page)
+    response.set_status(HTTPStatus.NOT_FOUND)
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
     return response
 
 

@@ -61,6 +61,18 @@ def test_an_address_that_is_no_text_says_so_instead_of_going_blank(look: Look) -
     expect(page.get_by_role("link", name="All runs", exact=True)).to_be_visible()
 
 
+def test_an_address_where_nothing_is_says_so_and_leads_back(look: Look) -> None:
+    answer = look.page.goto(look.url + "/nonsense/there")
+    assert answer is not None
+    assert answer.status == 404
+
+    expect(
+        look.page.get_by_role("heading", name="There is nothing at this address")
+    ).to_be_visible()
+    look.page.get_by_role("main").get_by_role("link", name="All runs").click()
+    expect(look.page.get_by_role("grid", name="Runs")).to_be_visible()
+
+
 def test_a_link_shows_another_reader_the_same_view(
     look: Look, browser: Browser, ui_server: ServerProcess, sweep: str
 ) -> None:

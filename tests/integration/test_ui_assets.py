@@ -17,6 +17,7 @@ from tests.support.http_server import serving
 UI = Path(__file__).parents[2] / "ui"
 SOURCES = ("index.html", "package-lock.json", "package.json", "public", "src", "vite.config.ts")
 ASSETS_BYTES_MAX = 400_000
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
 def fingerprint() -> str:
@@ -75,6 +76,51 @@ async def test_every_view_is_the_page_with_a_policy_that_lets_nothing_else_run(
     assert answer.headers["X-Frame-Options"] == "DENY"
     assert answer.headers["Cache-Control"] == "no-cache"
     assert b"<script>" not in answer.body
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_browser_where_nothing_is_gets_the_page_without_a_key_and_404(
+    tmp_path: Path, method: str
+) -> None:
+    async with serving(tmp_path, api_key="k") as server:
+        answer = await server.ask(method, "/nonsense/there", headers=BROWSER)
+        page = await server.ask("GET", "/server", headers=BROWSER)
+
+    assert answer.status == 404
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Content-Security-Policy"] == page.headers["Content-Security-Policy"]
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.body == (page.body if method == "GET" else b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "accept"),
+    [
+        ("GET", "/nonsense", "application/json"),
+        ("GET", "/nonsense", "*/*"),
+        ("POST", "/nonsense", "text/html"),
+        ("GET", "/api/v1/nonsense", "text/html"),
+        ("GET", "/api/2.0/mlflow/nonsense", "text/html"),
+        ("GET", "/ajax-api/2.0/mlflow/nonsense", "text/html"),
+        ("GET", "/assets/old/index.js", "text/html"),
+        ("GET", "/api/v1/runs/nobody", "text/html"),
+    ],
+)
+async def test_programs_are_told_in_json_that_nothing_is_there(
+    tmp_path: Path, method: str, path: str, accept: str
+) -> None:
+    async with serving(tmp_path) as server:
+        answer = await server.ask(method, path, headers={"Accept": accept})
+
+    assert answer.status == 404
+    assert answer.headers["Content-Type"].startswith("application/json")
+
+
+async def test_a_server_of_artifacts_alone_has_no_page_of_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path, artifacts_only=True) as server:
+        answer = await server.ask("GET", "/nonsense", headers=BROWSER)
+
+    assert (answer.status, answer.code) == (404, "not_found")
 
 
 async def test_assets_are_kept_for_ever_under_the_name_of_their_build(tmp_path: Path) -> None:
