@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ServerProcess, run_cli, running_server, start_script
+from tests.support.processes import (
+    ServerProcess,
+    rest_of_its_words,
+    run_cli,
+    running_server,
+    start_script,
+)
 
 ROUNDS = 60 if os.environ.get("TRACKER_CHAOS_ROUNDS") == "full" else 6
 SEED = int(os.environ.get("TRACKER_CHAOS_SEED", "20261121"))
@@ -55,7 +61,7 @@ def test_every_record_whose_call_returned_arrives_once_and_the_run_has_failed(
             run_id = training.stdout.readline().strip()
             time.sleep(random_moment.uniform(0.0, 0.8))
             training.send_signal(signal.SIGKILL)
-            rest, _ = training.communicate()
+            rest = rest_of_its_words(training)
 
             synced = run_cli(tmp_path, "sync", "--uri", server.uri)
 

@@ -17,7 +17,12 @@ import pytest
 
 from tests.support.faulty_proxy import running_proxy
 from tests.support.mlflow_programs import NEWEST, OLDER, ROOT, program, run_program
-from tests.support.processes import ServerProcess, environment, running_server
+from tests.support.processes import (
+    ServerProcess,
+    environment,
+    rest_of_its_words,
+    running_server,
+)
 from tests.support.tls_proxy import TRUST, running_tls_proxy
 
 TRAINING = "plugin_training.py"
@@ -131,7 +136,7 @@ def test_a_killed_program_loses_nothing_that_its_calls_returned_from(tmp_path: P
         for _ in range(200):
             assert training.stdout.readline()
         training.send_signal(signal.SIGKILL)
-        returned = training.communicate(timeout=60)[0].split("\n")
+        returned = rest_of_its_words(training).split("\n")
         steps = 200 + len(returned) - 1  # a line that was cut is not said
 
         run = await_end(server, run_id)

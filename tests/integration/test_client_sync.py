@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -130,19 +132,23 @@ Client({fake.uri!r}).get_run({RUN!r})
 
 def test_ctrl_c_ends_a_wait(fake: FakeTracker) -> None:
     script = f"""
-import os, signal, threading
 from tracker.client import Client
-with Client({fake.uri!r}) as client:
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+with Client({fake.uri!r}, retry_for_s=300) as client:
     try:
         client.get_run({RUN!r})
     except KeyboardInterrupt:
         print("interrupted")
 """
-    fake.faults = [refusing(503, "busy", retry_after="9")]
-
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=8, check=False
+    fake.faults = [refusing(503, "busy", retry_after="200")]
+    waiting = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    deadline = time.monotonic() + 60
+    while not fake.requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+    waiting.send_signal(signal.SIGINT)
+
+    assert waiting.communicate(timeout=60) == ("interrupted\n", "")
+    assert waiting.returncode == 0

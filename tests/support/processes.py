@@ -158,6 +158,17 @@ def run_cli(home: Path, *arguments: str, **more: str) -> subprocess.CompletedPro
     )
 
 
+def rest_of_its_words(process: subprocess.Popen[str]) -> str:
+    """What it still says on stdout until it ends.
+
+    `communicate` would drop what a `readline` before it has read ahead.
+    """
+    assert process.stdout is not None
+    rest = process.stdout.read()
+    process.communicate(timeout=60)
+    return rest
+
+
 def start_script(home: Path, script: str, **more: str) -> subprocess.Popen[str]:
     """A Python script in a process of its own, its stdout piped."""
     return subprocess.Popen(
