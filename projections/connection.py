@@ -7,7 +7,7 @@ reads and writes and the queries are written once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -37,8 +37,20 @@ class Prefetching(Protocol):
         """Ask the same with each of these arguments; `execute` then has the answers."""
         ...
 
+    def ask_together(self, statements: Sequence[str], parameters: Mapping[str, Any]) -> None:
+        """Ask these, each of which takes some of the parameters, or none; as `prefetch`."""
+        ...
+
 
 def prefetch(connection: Connection, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
     """Say what will be asked soon. Changes nothing but the time it takes."""
     if arguments and isinstance(connection, Prefetching):
         connection.prefetch(sql, arguments)
+
+
+def ask_together(
+    connection: Connection, statements: Sequence[str], parameters: Mapping[str, Any]
+) -> None:
+    """Say which fixed statements will be asked with these named parameters. As `prefetch`."""
+    if isinstance(connection, Prefetching):
+        connection.ask_together(statements, parameters)

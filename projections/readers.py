@@ -35,9 +35,10 @@ class QueryReaders(Protocol):
     @property
     def dialect(self) -> Dialect: ...
 
-    async def run(self, query: Callable[[Connection], T]) -> T:
+    async def run(self, query: Callable[[Connection], T], *, searches: bool = False) -> T:
         """Call `query` with a connection, in a read transaction.
 
+        `searches`: it begins with statements that were made for what is searched.
         Raises InvalidQuery when it takes longer than QUERY_TIMEOUT_S, and
         ProjectionStoreFailed when the tables cannot be read.
         """
@@ -71,7 +72,7 @@ class Readers:
         for reader in reversed(self._all):
             self._free.put_nowait(reader)
 
-    async def run(self, query: Callable[[Connection], T]) -> T:
+    async def run(self, query: Callable[[Connection], T], *, searches: bool = False) -> T:
         """See QueryReaders."""
         reader = await self._free.get()
         try:

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final, TypeAlias
 
-from projections.connection import Connection
+from projections.connection import Connection, ask_together
 from projections.model_rules import INPUT, OUTPUT
+from projections.models_queries import SQL as MODELS_SQL
 from projections.read_models import LatestPoint, LatestRun
 from projections.runs_views import (
     SQL,
     exact,
     fitting,
     inputs_of,
+    keys_of_metrics,
     model_links_of,
     texts_of,
     weights_of,
@@ -30,6 +32,10 @@ from projections.runs_views import (
 
 # As runs_queries.sql counts them; with what is made of them some 30 MB.
 KEPT_ENTRIES_MAX: Final = 100_000
+_OF_RUNS: Final = (
+    *(SQL[name] for name in ("params", "tags", "input_tags", "inputs", "keys_of_metrics")),
+    *(MODELS_SQL["links"], SQL["position"]),
+)
 _Row: TypeAlias = tuple[Any, ...]
 
 
@@ -95,6 +101,7 @@ class LatestRuns:
 
 def _made(connection: Connection, rows: Sequence[_Row]) -> list[LatestRun]:
     asked = {"run_nos": json.dumps([row[0] for row in rows])}
+    ask_together(connection, _OF_RUNS, asked)
     params = texts_of(connection, "params", asked)
     tags = texts_of(connection, "tags", asked)
     metrics = _latest_points(connection, asked)
@@ -129,7 +136,9 @@ def _latest_points(
 ) -> dict[int, list[LatestPoint]]:
     found: dict[int, list[LatestPoint]] = {}
     new = tuple.__new__  # what LatestPoint(…) comes down to, without its arguments' detour
-    for run_no, key, value, time_us, step, bits in connection.execute(SQL["latest_points"], asked):
+    keys = keys_of_metrics(connection, asked)
+    rows = connection.execute(SQL["latest_points"], asked)
+    for run_no, key_id, value, time_us, step, bits in rows:
         number = value if bits is None else exact(bits)
-        found.setdefault(run_no, []).append(new(LatestPoint, (key, number, time_us, step)))
+        found.setdefault(run_no, []).append(new(LatestPoint, (keys[key_id], number, time_us, step)))
     return found

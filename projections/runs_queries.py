@@ -38,7 +38,7 @@ from projections.run_groups import GroupPage, GroupSearch
 from projections.run_groups_sqlite import find_groups
 from projections.runs_latest import LatestRuns
 from projections.runs_search import check_texts, find_runs
-from projections.runs_views import SQL, experiment_views, fitting, run_view, run_views, weights_of
+from projections.runs_views import SQL, experiment_views, page_of, run_view, run_views
 
 T = TypeVar("T")
 
@@ -70,8 +70,7 @@ class RunsQueries:
 
     async def search_runs(self, search: RunSearch) -> Page[RunView]:
         def views(connection: Connection, run_nos: Sequence[int]) -> list[RunView]:
-            count = fitting(weights_of(connection, run_nos))
-            return run_views(connection, run_nos[:count], search.live_run_ids)
+            return run_views(connection, page_of(connection, run_nos), search.live_run_ids)
 
         return await self._page(search, views)
 
@@ -90,7 +89,7 @@ class RunsQueries:
             items = first_of(connection, found.run_nos)
             return Page(items, found.token_after(len(items)), _position(connection))
 
-        return await self._readers.run(query)
+        return await self._readers.run(query, searches=True)
 
     async def group_runs(self, groups: GroupSearch) -> GroupPage:
         """See run_groups.RunGroupStore."""
@@ -101,7 +100,7 @@ class RunsQueries:
             found, runs, is_reduced = find_groups(connection, groups, self._dialect)
             return GroupPage(found, runs, is_reduced, _position(connection))
 
-        return await self._readers.run(query)
+        return await self._readers.run(query, searches=True)
 
     async def get_experiment(self, experiment_id: str) -> ExperimentView | None:
         return await self._readers.run(lambda c: _first(experiment_views(c, [experiment_id])))
@@ -138,7 +137,7 @@ class RunsQueries:
             views = experiment_views(connection, found.experiment_ids)
             return Page(views, found.next_page_token, _position(connection))
 
-        return await self._readers.run(query)
+        return await self._readers.run(query, searches=True)
 
     async def metric_keys(self, run_id: str) -> Sequence[str]:
         def query(connection: Connection) -> list[str]:
@@ -153,7 +152,7 @@ class RunsQueries:
             keys, is_reduced = find_keys(connection, search, self._dialect)
             return KeyPage(keys, is_reduced, _position(connection))
 
-        return await self._readers.run(query)
+        return await self._readers.run(query, searches=True)
 
     async def get_model(self, model_id: str) -> ModelView | None:
         check_texts([model_id], "model id")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from projections.connection import Connection
+from projections.connection import Connection, ask_together
 from projections.model_rules import INPUT, OUTPUT
 from projections.models_queries import SQL as MODELS_SQL
 from projections.read_models import (
@@ -30,6 +30,13 @@ from projections.sqlite import statements
 from tracker.events.types import RunStatus
 
 SQL: Final = statements("runs_queries.sql")
+# Beside its params, tags and metrics.
+WEIGHT_OF_A_RUN: Final = 5
+# What a view is made of, but for the metrics, of which there may be very many.
+_OF_RUNS: Final = (
+    *(SQL[name] for name in ("params", "tags", "conflicts", "input_tags", "inputs", "runs")),
+    *(MODELS_SQL["links"], SQL["keys_of_metrics"], SQL["position"]),
+)
 _TERMINAL: Final = frozenset(status.value for status in RunStatus if status.is_terminal)
 _BITS: Final = struct.Struct("<q")
 _FLOAT: Final = struct.Struct("<d")
@@ -46,6 +53,7 @@ def run_views(
 ) -> list[RunView]:
     """The runs of these numbers, in their order, without their writers."""
     asked = {"run_nos": json.dumps(list(run_nos))}
+    ask_together(connection, _OF_RUNS, asked)
     params = texts_of(connection, "params", asked)
     tags = texts_of(connection, "tags", asked)
     metrics = _metrics(connection, asked)
@@ -86,10 +94,19 @@ def run_views(
     return views
 
 
+def page_of(connection: Connection, run_nos: Sequence[int]) -> Sequence[int]:
+    """As many of the runs, from the first, as make a page."""
+    asked = {"run_nos": json.dumps(list(run_nos)), "entries_max": PAGE_ENTRIES_MAX}
+    ((entries,),) = connection.execute(SQL["entries"], asked)
+    if entries + WEIGHT_OF_A_RUN * len(run_nos) <= PAGE_ENTRIES_MAX:
+        return run_nos  # as nearly always; to weigh each run takes longer
+    return run_nos[: fitting(weights_of(connection, run_nos))]
+
+
 def weights_of(connection: Connection, run_nos: Sequence[int]) -> list[int]:
     """How many entries each of the runs has."""
     asked = {"run_nos": json.dumps(list(run_nos))}
-    return [weight for (weight,) in connection.execute(SQL["weights"], asked)]
+    return [WEIGHT_OF_A_RUN + n for (n,) in connection.execute(SQL["weights"], asked)]
 
 
 def fitting(weights: Sequence[int]) -> int:
@@ -178,6 +195,7 @@ def _metrics(
     connection: Connection, asked: Mapping[str, str]
 ) -> dict[int, dict[str, MetricSummary]]:
     metrics: dict[int, dict[str, MetricSummary]] = {}
+    keys = keys_of_metrics(connection, asked)
     last_run_no, of_run = None, dict[str, MetricSummary]()
     new = tuple.__new__  # what Point(…) comes down to, without its arguments' detour
     for row in connection.execute(SQL["metrics"], asked):  # run by run
@@ -190,8 +208,13 @@ def _metrics(
             last = (exact(last_bits), *last[1:])
         if type(first_bits) is int:
             first = (exact(first_bits), *first[1:])
-        of_run[row[1]] = new(MetricSummary, (new(Point, last), new(Point, first), *row[8:14]))
+        of_run[keys[row[1]]] = new(MetricSummary, (new(Point, last), new(Point, first), *row[8:14]))
     return metrics
+
+
+def keys_of_metrics(connection: Connection, asked: Mapping[str, str]) -> dict[int, str]:
+    """The keys of the runs' metrics by their ids: the same few, again and again."""
+    return dict(connection.execute(SQL["keys_of_metrics"], asked).fetchall())
 
 
 def exact(bits: int) -> float:

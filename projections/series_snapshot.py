@@ -113,7 +113,8 @@ def fine_bins(
     connection: Connection, metric_no: int, first_no: int, last_no: int
 ) -> dict[int, tuple[bytes, bytes]]:
     """The fine roll-ups, of axis and values, of the full chunks of these numbers."""
-    found = connection.execute(SQL["bins"], (metric_no, first_no, last_no))
+    asked = {"metric_no": metric_no, "first_no": first_no, "last_no": last_no}
+    found = connection.execute(SQL["bins"], asked)
     return {chunk_no: (axis, values) for chunk_no, axis, values in found}
 
 

@@ -17,8 +17,9 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from projections.postgres.layout import Table
+from projections.postgres.plans import Plans
 from projections.postgres.texts import unescaped, unescaped_json
-from projections.postgres.translation import bulk, translated
+from projections.postgres.translation import bulk, together, translated
 
 T = TypeVar("T")
 
@@ -78,7 +79,8 @@ class PostgresConnection:
         self._loop = asyncio.new_event_loop()
         self._is_pooled = place.is_pooled
         self.tables = tables or {}
-        self._ahead: dict[str, dict[tuple[Any, ...], list[Any]]] = {}
+        self._ahead: dict[str, dict[tuple[Any, ...], Sequence[Any]]] = {}
+        self._plans: Plans | None = None
         self._used_at = time.monotonic()
         try:
             self._connection = self._loop.run_until_complete(_connect(place))
@@ -89,10 +91,11 @@ class PostgresConnection:
     def execute(self, sql: str, parameters: Any = (), /) -> Found:
         ahead = self._ahead.get(sql)
         if ahead is not None:
-            rows = ahead.get(tuple(parameters))
+            rows = ahead.get(_key(parameters))
             if rows is not None:
                 return Found(rows)
         statement = translated(sql)
+        self._planned(statement.plans)
         arguments = statement.arguments(parameters)
         if statement.sql.startswith(("UPDATE", "DELETE", "INSERT")) and (
             "RETURNING" not in statement.sql
@@ -123,6 +126,7 @@ class PostgresConnection:
             inner = inner.replace(f"${number + 1}", f"asked.a{number}")
         arrays = ", ".join(f"${n}::{type_}[]" for n, type_ in enumerate(types, 1))
         names = ", ".join(f"a{number}" for number in range(len(columns)))
+        self._planned(Plans.KEPT)
         rows = self._run(
             self._connection.fetch(
                 f"SELECT asked.place, found.* FROM unnest({arrays}) WITH ORDINALITY "
@@ -131,11 +135,20 @@ class PostgresConnection:
             )
         )
         known = self._ahead.setdefault(sql, {})
-        lists: list[list[Any]] = []
+        lists: list[Any] = []
         for asked in arguments:
             lists.append(known.setdefault(tuple(asked), []))
         for place, *row in rows:
             lists[place - 1].append(row)
+
+    def ask_together(self, statements: Sequence[str], parameters: Mapping[str, Any]) -> None:
+        """See connection.Prefetching."""
+        asked = together(tuple(statements))
+        self._planned(asked.plans)
+        (found,) = self._run(self._connection.fetch(asked.sql, *asked.arguments(parameters)))
+        for sql, rows in zip(statements, found, strict=True):
+            key = _key(parameters) if translated(sql).names else ()
+            self._ahead.setdefault(sql, {})[key] = rows
 
     def forget_ahead(self) -> None:
         self._ahead.clear()
@@ -144,9 +157,13 @@ class PostgresConnection:
         """Statements without parameters, in one round trip."""
         self._run(self._connection.execute(sql, timeout=within_s))
 
-    def begin(self, sql: str) -> None:
-        """A script that begins a transaction, which a server that is there does at once."""
+    def begin(self, sql: str, plans: Plans | None = None) -> None:
+        """A script that begins a transaction, which a server that is there does at once.
+
+        `plans`: how it has statements planned; they are then planned as each wants it.
+        """
         self.script(sql, within_s=ANSWER_S)
+        self._plans = plans
 
     def direct(self, sql: str, *arguments: Any, within_s: float | None = None) -> list[Any]:
         """A statement in PostgreSQL's own words, in the transaction that is open or its own."""
@@ -185,6 +202,11 @@ class PostgresConnection:
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
+    def _planned(self, plans: Plans | None) -> None:
+        if plans is not None and self._plans is not None and plans is not self._plans:
+            self.script(plans.value)
+            self._plans = plans
+
     async def _in_transaction(
         self, sql: str, arguments: Sequence[Any], within_s: float | None
     ) -> list[Any]:
@@ -204,6 +226,10 @@ class PostgresConnection:
             return self._loop.run_until_complete(work)
         finally:
             self._used_at = time.monotonic()
+
+
+def _key(parameters: Any) -> tuple[Any, ...]:
+    return tuple(parameters.values() if isinstance(parameters, Mapping) else parameters)
 
 
 async def _connect(place: PostgresPlace) -> asyncpg.Connection[asyncpg.Record]:

@@ -9,7 +9,8 @@ transactions, for what is read in pages; builds that were replaced are kept for 
 
 The settings make PostgreSQL run joins in the order they are written, along indexes: the search
 has planned them from the data itself (`search.plan_sqlite`), where PostgreSQL's planner would
-have to guess how conditions on rows of keys and values go together.
+have to guess how conditions on rows of keys and values go together. Which statements keep
+their plans: see `plans`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from projections.connection import Connection
 from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.dialect import POSTGRES
 from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
+from projections.postgres.plans import Plans
 from projections.postgres.sessions import Session, roll_back
 from projections.projection import ProjectionStoreFailed
 from projections.readers import QUERY_TIMEOUT_S
@@ -42,14 +44,13 @@ _SETTINGS: Final = {
     "statement_timeout": str(round(QUERY_TIMEOUT_S * 1000)),
     "idle_in_transaction_session_timeout": "60000",
     "jit": "off",
-    "plan_cache_mode": "force_custom_plan",
     "join_collapse_limit": "1",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "max_parallel_workers_per_gather": "0",
 }
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-# Through a pooler there are no settings of a session.
+# Through a pooler there are no settings of a session, and no plans that are kept in it.
 _BEGIN_POOLED: Final = _BEGIN + "".join(
     f"SET LOCAL {name} = {value}; " for name, value in _SETTINGS.items()
 )
@@ -63,14 +64,22 @@ class ReaderPool:
     """The sessions that all read stores of a server share."""
 
     def __init__(self, place: PostgresPlace, *, size: int = READERS) -> None:
-        self.begin = _BEGIN_POOLED if place.is_pooled else _BEGIN
+        self._is_pooled = place.is_pooled
         place = replace(place, settings=_SETTINGS)
         self._all = [Session(place, name=f"postgres-reader-{n}") for n in range(size)]
         self._free: asyncio.LifoQueue[Session] = asyncio.LifoQueue()
         for session in reversed(self._all):
             self._free.put_nowait(session)
 
-    async def run(self, begin: str, query: Callable[[PostgresConnection], T]) -> T:
+    async def run(
+        self, query: Callable[[PostgresConnection], T], *, first: str = "", searches: bool = False
+    ) -> T:
+        """Call `query` in a transaction that begins with the script `first`."""
+        if self._is_pooled:
+            begin, plans = f"{_BEGIN_POOLED}{first}", None
+        else:
+            plans = Plans.ANEW if searches else Plans.KEPT
+            begin = f"{_BEGIN}{plans.value}; {first}"
         try:
             async with asyncio.timeout(WAIT_S):
                 session = await self._free.get()
@@ -80,7 +89,7 @@ class ReaderPool:
                 "seconds; try again"
             ) from error
         try:
-            return await session.run(lambda connection: _read(connection, begin, query))
+            return await session.run(lambda connection: _read(connection, begin, plans, query))
         except asyncpg.QueryCanceledError as error:
             raise InvalidQuery(
                 f"the search took longer than {QUERY_TIMEOUT_S:.0f} seconds",
@@ -109,13 +118,13 @@ class PostgresReaders:
         self.label = f"projection {name} of workspace {workspace!r} in PostgreSQL"
         self._pool, self._workspace, self._name = pool, workspace, name
         if schema is None:
-            self._begin = pool.begin + _CURRENT.format(workspace=workspace, name=name)
+            self._path = _CURRENT.format(workspace=workspace, name=name)
         else:
-            self._begin = f"{pool.begin}SET LOCAL search_path = {schema}"
+            self._path = f"SET LOCAL search_path = {schema}"
 
-    async def run(self, query: Callable[[Connection], T]) -> T:
-        """Call `query` with a connection, in a read transaction."""
-        return await self._pool.run(self._begin, query)
+    async def run(self, query: Callable[[Connection], T], *, searches: bool = False) -> T:
+        """See readers.QueryReaders."""
+        return await self._pool.run(query, first=self._path, searches=searches)
 
     def pinned(self, connection: Connection) -> PostgresReaders:
         assert isinstance(connection, PostgresConnection)
@@ -127,11 +136,14 @@ class PostgresReaders:
 
 
 def _read(
-    connection: PostgresConnection, begin: str, query: Callable[[PostgresConnection], T]
+    connection: PostgresConnection,
+    begin: str,
+    plans: Plans | None,
+    query: Callable[[PostgresConnection], T],
 ) -> T:
-    connection.forget_ahead()
     try:
-        connection.begin(begin)
+        connection.begin(begin, plans)
         return query(connection)
     finally:
+        connection.forget_ahead()
         roll_back(connection)

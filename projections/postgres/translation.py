@@ -15,20 +15,24 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache, partial
 from importlib.resources import files
 from typing import Any, Final
 
 from projections.postgres.layout import Table
+from projections.postgres.plans import Plans
 from projections.postgres.texts import escaped, escaped_value
 from projections.sqlite import statements
 
+# What searches are made of has no end; the fixed statements are some hundreds.
+_KEPT_MAX: Final = 2_000
 _COMMENT: Final = re.compile(r"--[^\n]*")
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _LIST: Final = re.compile(r"json_each\(:(\w+)\) (\w+)")
 _IN_LIST: Final = re.compile(r"IN \(SELECT value FROM json_each\(:(\w+)\)\)")
 _A_LIST: Final = re.compile(r"json_each\(:(\w+)\)|:(\w+)::\w+\[\]")
 _ORDERED_JOIN: Final = re.compile(r"\bCROSS JOIN (\w+(?: \w+)?)(\s+)ON\b")
+_MARK: Final = re.compile(r"\$(\d+)")
 _HINT: Final = re.compile(r"\s+INDEXED BY \w+")
 _INSERT: Final = re.compile(
     r"\s*INSERT (OR REPLACE |OR IGNORE )?INTO (\w+)\s*(?:\(([\w\s,]+)\))?\s*"
@@ -53,12 +57,14 @@ _FILES: Final = (
 class Translated:
     """`names` are those of its parameters, in order; empty for question marks.
 
-    Of the parameters in `lists` the value is a JSON list.
+    Of the parameters in `lists` the value is a JSON list. `plans`: the blocks of the .sql files
+    name their parameters, what a search is made of does not; one without any does not care.
     """
 
     sql: str
     names: tuple[str, ...] = ()
     lists: frozenset[str] = frozenset()
+    plans: Plans | None = None
 
     def arguments(self, given: Any) -> list[Any]:
         if not self.names:
@@ -77,7 +83,7 @@ class Bulk:
     columns: Callable[[Iterable[Sequence[Any]]], list[list[Any]]]
 
 
-@cache
+@lru_cache(_KEPT_MAX)
 def translated(statement: str) -> Translated:
     """A statement with its parameters, one row at a time."""
     text = _HINT.sub("", _COMMENT.sub("", _written_again().get(statement, statement)))
@@ -96,7 +102,29 @@ def translated(statement: str) -> Translated:
     if not names:
         first, *rest = text.split("?")
         text = first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))
-    return Translated(text.strip().rstrip(";"), tuple(names), lists)
+    return Translated(
+        text.strip().rstrip(";"),
+        tuple(names),
+        lists,
+        Plans.KEPT if names else Plans.ANEW if "?" in statement else None,
+    )
+
+
+@lru_cache(_KEPT_MAX)
+def together(statements: tuple[str, ...]) -> Translated:
+    """Fixed statements as one, which gives one row: the rows of each as an array."""
+    each = [translated(statement) for statement in statements]
+    names = tuple(dict.fromkeys(name for one in each for name in one.names))
+    arrays = []
+    for one in each:
+        mark = partial(_renumbered, [names.index(name) + 1 for name in one.names])
+        arrays.append(f"ARRAY(SELECT x FROM ({_MARK.sub(mark, one.sql)}) AS x)")
+    lists = frozenset[str]().union(*(one.lists for one in each))
+    return Translated(f"SELECT {', '.join(arrays)}", names, lists, Plans.KEPT)
+
+
+def _renumbered(numbers: Sequence[int], mark: re.Match[str]) -> str:
+    return f"${numbers[int(mark.group(1)) - 1]}"
 
 
 def bulk(statement: str, tables: Mapping[str, Table]) -> Bulk | None:

@@ -1,14 +1,28 @@
 -- name: position
 SELECT max(position) FROM projection;
 
+-- name: entries
+-- How much there is to say of all of these runs; beyond :entries_max it is no longer counted.
+-- Schemas and profiles are long: an entry counts as 600 characters.
+SELECT (SELECT count(*) FROM (
+           SELECT 1 FROM json_each(:run_nos) j CROSS JOIN run_metric m ON m.run_no = j.value
+           LIMIT :entries_max) counted)
+     + (SELECT count(*) FROM (
+           SELECT 1 FROM json_each(:run_nos) j CROSS JOIN run_param p ON p.run_no = j.value
+           LIMIT :entries_max) counted)
+     + (SELECT count(*) FROM (
+           SELECT 1 FROM json_each(:run_nos) j CROSS JOIN run_tag t ON t.run_no = j.value
+           LIMIT :entries_max) counted)
+     + (SELECT coalesce(sum(1 + (length(i.source) + length(i.schema) + length(i.profile)) / 600), 0)
+        FROM json_each(:run_nos) j CROSS JOIN run_input i ON i.run_no = j.value);
+
 -- name: weights
--- How much there is to say of each run, in the order of the run numbers asked for.
-SELECT 5 + (SELECT count(*) FROM run_metric m WHERE m.run_no = j.value)
-         + (SELECT count(*) FROM run_param p WHERE p.run_no = j.value)
-         + (SELECT count(*) FROM run_tag t WHERE t.run_no = j.value)
-         -- Schemas and profiles are long: an entry counts as 600 characters.
-         + (SELECT coalesce(sum(1 + (length(i.source) + length(i.schema) + length(i.profile)) / 600), 0)
-            FROM run_input i WHERE i.run_no = j.value)
+-- The same of each run, in the order of the run numbers asked for.
+SELECT (SELECT count(*) FROM run_metric m WHERE m.run_no = j.value)
+     + (SELECT count(*) FROM run_param p WHERE p.run_no = j.value)
+     + (SELECT count(*) FROM run_tag t WHERE t.run_no = j.value)
+     + (SELECT coalesce(sum(1 + (length(i.source) + length(i.schema) + length(i.profile)) / 600), 0)
+        FROM run_input i WHERE i.run_no = j.value)
 FROM json_each(:run_nos) j ORDER BY j.key;
 
 -- name: runs
@@ -38,23 +52,27 @@ CROSS JOIN key k ON k.key_id = t.key_id
 WHERE t.value IS NOT NULL
 GROUP BY j.key;
 
+-- name: keys_of_metrics
+SELECT k.key_id, k.key
+FROM (SELECT DISTINCT m.key_id
+      FROM json_each(:run_nos) j CROSS JOIN run_metric m ON m.run_no = j.value) named
+CROSS JOIN key k ON k.key_id = named.key_id;
+
 -- name: metrics
 -- A value as its bits, an integer, where REAL does not say it all: NaN is NULL, -0.0 is 0.0.
-SELECT m.run_no, k.key,
+SELECT m.run_no, m.key_id,
        iif(m.last_value, m.last_value, m.last_bits), m.last_step, m.last_us,
        iif(m.first_value, m.first_value, m.first_bits), m.first_step, m.first_us,
        m.min_value, m.min_step, m.max_value, m.max_step, m.count, m.nan_count
 FROM json_each(:run_nos) j
-CROSS JOIN run_metric m ON m.run_no = j.value
-CROSS JOIN key k ON k.key_id = m.key_id;
+CROSS JOIN run_metric m ON m.run_no = j.value;
 
 -- name: latest_points
 -- The bits where the number does not say it all, else NULL.
-SELECT m.run_no, k.key, m.last_value, m.last_us, m.last_step,
+SELECT m.run_no, m.key_id, m.last_value, m.last_us, m.last_step,
        CASE WHEN m.last_value <> 0 THEN NULL ELSE m.last_bits END
 FROM json_each(:run_nos) j
-CROSS JOIN run_metric m ON m.run_no = j.value
-CROSS JOIN key k ON k.key_id = m.key_id;
+CROSS JOIN run_metric m ON m.run_no = j.value;
 
 -- name: conflicts
 SELECT c.run_no, k.key, c.value, c.writer_id

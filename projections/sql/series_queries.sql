@@ -30,7 +30,7 @@ SELECT chunk_no, axis_bins.bins, chunk_bins.bins
 FROM chunk
 CROSS JOIN axis_bins ON axis_bins.axis_id = chunk.axis_id
 CROSS JOIN chunk_bins ON chunk_bins.chunk_id = chunk.chunk_id
-WHERE metric_no = ? AND chunk_no BETWEEN ? AND ?;
+WHERE metric_no = :metric_no AND chunk_no BETWEEN :first_no AND :last_no;
 
 -- name: values
 SELECT data FROM chunk_values WHERE chunk_id = ?;

@@ -406,7 +406,7 @@ async def test_a_reader_that_finds_no_free_connection_is_told_to_try_again(
     pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
     runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
     go_on = threading.Event()
-    busy = asyncio.create_task(pool.run("BEGIN", lambda connection: go_on.wait(20)))
+    busy = asyncio.create_task(pool.run(lambda connection: go_on.wait(20)))
     await asyncio.sleep(0)
 
     with pytest.raises(ProjectionStoreFailed, match="try again"):
@@ -423,10 +423,10 @@ async def test_a_search_that_takes_too_long_is_ended_and_the_next_one_answered(
     postgres_dsn: str, store: PostgresEventStore
 ) -> None:
     pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
-    begin = "BEGIN READ ONLY; SET LOCAL statement_timeout = 50"
+    limit = "SET LOCAL statement_timeout = 50"
 
     with pytest.raises(InvalidQuery, match="narrow"):
-        await pool.run(begin, lambda connection: connection.direct("SELECT pg_sleep(20)"))
+        await pool.run(lambda c: c.direct("SELECT pg_sleep(20)"), first=limit)
 
-    assert await pool.run(begin, lambda connection: connection.direct("SELECT 1")) == [(1,)]
+    assert await pool.run(lambda c: c.direct("SELECT 1"), first=limit) == [(1,)]
     await pool.aclose()

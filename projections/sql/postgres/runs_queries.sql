@@ -22,7 +22,7 @@ WHERE said.texts IS NOT NULL;
 
 -- name: metrics
 -- A value as its bits, an integer, where the number does not say it all: NaN is NULL, -0.0 is 0.0.
-SELECT m.run_no, k.key,
+SELECT m.run_no, m.key_id,
        m.last_value, m.last_step, m.last_us,
        m.first_value, m.first_step, m.first_us,
        m.min_value, m.min_step, m.max_value, m.max_step, m.count, m.nan_count,
@@ -30,15 +30,13 @@ SELECT m.run_no, k.key,
        CASE WHEN m.first_value <> 0 THEN NULL ELSE m.first_bits END
 FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
 JOIN run_metric m ON m.run_no = j.value
-JOIN key k ON k.key_id = m.key_id
 ORDER BY j.place, m.key_id;
 
 -- name: latest_points
-SELECT m.run_no, k.key, m.last_value, m.last_us, m.last_step,
+SELECT m.run_no, m.key_id, m.last_value, m.last_us, m.last_step,
        CASE WHEN m.last_value <> 0 THEN NULL ELSE m.last_bits END
 FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
 JOIN run_metric m ON m.run_no = j.value
-JOIN key k ON k.key_id = m.key_id
 ORDER BY j.place, m.key_id;
 
 -- name: experiments
