@@ -39,6 +39,7 @@ from projections.run_groups_sqlite import find_groups
 from projections.runs_latest import LatestRuns
 from projections.runs_search import check_texts, find_runs
 from projections.runs_views import SQL, experiment_views, page_of, run_view, run_views
+from projections.search.choices import Choices
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class RunsQueries:
         self._dialect = self._readers.dialect
         self._clock_us = clock_us
         self._latest = LatestRuns()
+        self._choices = Choices()
 
     async def position(self) -> int:
         return await self._readers.run(_position)
@@ -85,7 +87,7 @@ class RunsQueries:
             search = replace(search, now_us=self._clock_us())
 
         def query(connection: Connection) -> Page[T]:
-            found = find_runs(connection, search, self._dialect)
+            found = find_runs(connection, search, self._dialect, self._choices)
             items = first_of(connection, found.run_nos)
             return Page(items, found.token_after(len(items)), _position(connection))
 

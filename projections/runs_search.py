@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from projections.connection import Connection
 from projections.read_models import RunSearch, ViewType
 from projections.search import ast
+from projections.search.choices import Choice, Choices
 from projections.search.dialect import SQLITE, Dialect
 from projections.search.entities_sqlite import IS_ACTIVE, IS_DELETED, RunEntity
 from projections.search.errors import InvalidQuery
@@ -17,7 +18,8 @@ from projections.search.limits import PAGE_RUNS_MAX
 from projections.search.order_sqlite import after, order_list, select_list, width_of
 from projections.search.paging import Cursor, SortValue, decode_token, encode_token, fingerprint
 from projections.search.parser import parse_filter, parse_order
-from projections.search.plan_sqlite import Query, RunSelection, plan
+from projections.search.plan_sqlite import Query, choose, plan
+from projections.search.run_selection import RunSelection
 from projections.search.sql_text import TRUE, Sql, all_of, join
 
 _LIFECYCLES = {
@@ -53,7 +55,9 @@ class FoundRuns:
         return encode_token(Cursor(tuple(self.rows[count - 1][1:]), self.now_us), self.name)
 
 
-def find_runs(connection: Connection, search: RunSearch, dialect: Dialect = SQLITE) -> FoundRuns:
+def find_runs(
+    connection: Connection, search: RunSearch, dialect: Dialect, choices: Choices
+) -> FoundRuns:
     """The runs of one page, in order. Raises InvalidQuery."""
     expression = parse_filter(search.filter, RUNS)
     terms = parse_order(list(search.order_by), RUNS)
@@ -78,7 +82,7 @@ def find_runs(connection: Connection, search: RunSearch, dialect: Dialect = SQLI
         _LIFECYCLES[search.view],
         entity,
     )
-    queries = plan(connection, selection, page=search.max_results + 1)
+    queries = plan(selection, _choice(connection, selection, choices, name, search.max_results))
     values = None if cursor is None else cursor.values
     rows = _rows(connection, queries, values, limit=search.max_results + 1)
     is_last = len(rows) <= search.max_results
@@ -99,11 +103,23 @@ def matching_runs(connection: Connection, search: RunSearch, dialect: Dialect = 
         _LIFECYCLES[search.view],
         entity,
     )
-    queries = plan(connection, selection, page=_ALL)
+    queries = plan(selection, choose(connection, selection, page=_ALL))
     return join(
         " UNION ALL ",
         [Sql("SELECT r.run_no FROM ") + q.source + Sql(" WHERE ") + q.condition for q in queries],
     )
+
+
+def _choice(
+    connection: Connection, selection: RunSelection, choices: Choices, name: str, max_results: int
+) -> Choice:
+    known = choices.known(name, max_results)
+    # A list that stands for a regular expression holds the texts that there are by now.
+    if known is not None and (known.by is None or known.by in selection.conditions):
+        return known
+    chosen = choose(connection, selection, page=max_results + 1)
+    choices.keep(name, max_results, chosen)
+    return chosen
 
 
 def check_page_size(max_results: int) -> None:

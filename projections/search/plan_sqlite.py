@@ -14,7 +14,6 @@ conditions stand in subqueries, whose selectivity it does not estimate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,13 +23,13 @@ from projections.search.access_sqlite import (
     Access,
     access_for,
     experiments_access,
-    is_in_experiments,
 )
-from projections.search.compile_sqlite import compile_filter, keyed_test
-from projections.search.entities_sqlite import RunEntity
+from projections.search.choices import Choice
+from projections.search.compile_sqlite import compile_filter
 from projections.search.fields import RUNS
 from projections.search.order_sqlite import Order, order_of
-from projections.search.sql_text import TRUE, Sql, all_of, join
+from projections.search.run_selection import RunSelection
+from projections.search.sql_text import TRUE, Sql, all_of
 from projections.search.walk_sqlite import Stratum, Walk, walk_of
 
 # A yield is counted up to this many index entries: some milliseconds.
@@ -41,8 +40,6 @@ _SAMPLE: Final = 128
 _WALK_AT_ONCE: Final = 500
 # A run that is driven to is collected and sorted, too.
 _DRIVE_COST: Final = 1.5
-# SQLite joins 64 tables at most, of which 32 may be for the order.
-_JOINS_MAX: Final = 16
 # The multiples of the golden ratio spread any number of samples evenly.
 _GOLDEN: Final = 0.6180339887498949
 _ALL_ROWS: Final = 2**62
@@ -57,59 +54,20 @@ class Query:
     order: Order
 
 
-@dataclass(frozen=True, slots=True)
-class RunSelection:
-    """What is searched: a parsed filter in the scope of experiments and lifecycle."""
-
-    conditions: Sequence[ast.Expression]
-    terms: Sequence[ast.OrderTerm]
-    experiment_ids: Sequence[str]
-    lifecycle: Sql
-    entity: RunEntity
-
-    @property
-    def scope(self) -> Sql:
-        if not self.experiment_ids:
-            return self.lifecycle
-        inside = is_in_experiments(self.experiment_ids, self.entity.dialect)
-        return all_of([inside, self.lifecycle])
-
-    def condition(self, *, run_no: str) -> Sql:
-        """All that is asked of a run whose number is read from `run_no`."""
-        entity = replace(self.entity, run_no=run_no)
-        return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in self.conditions)])
-
-    def checks(self, *, run_no: str, without: frozenset[ast.Expression]) -> tuple[Sql, Sql]:
-        """(joins, condition) that keep the runs that fulfil everything but `without`.
-
-        What needs a keyed row joins it: one row at most, and its cursor stays open, where
-        an EXISTS would open one for every run.
-        """
-        entity = replace(self.entity, run_no=run_no)
-        joins: list[Sql] = []
-        tests = [self.scope]
-        for condition in self.conditions:
-            if condition in without:
-                continue
-            joined = None
-            if len(joins) < _JOINS_MAX:
-                joined = _joined(condition, entity, alias=f"c{len(joins)}")
-            if joined is None:
-                tests.append(compile_filter(condition, entity, RUNS))
-            else:
-                joins.append(joined[0])
-                tests.append(joined[1])
-        return join("", joins), all_of(tests)
-
-
-def plan(connection: Connection, selection: RunSelection, *, page: int) -> list[Query]:
+def plan(selection: RunSelection, choice: Choice) -> list[Query]:
     """The queries whose rows, one after the other, are the answer in order."""
-    runs = connection.execute("SELECT max(run_no) FROM run").fetchone()[0] or 0
-    walk = walk_of(
-        selection.terms, selection.conditions, selection.entity, selection.experiment_ids
-    )
+    walk = _walk_of(selection) if choice.walks else None
+    if walk is not None:
+        return [_walked(stratum, selection) for stratum in walk.strata]
+    return [_driven(selection, choice)]
+
+
+def choose(connection: Connection, selection: RunSelection, *, page: int) -> Choice:
+    """How to begin, for a page of so many runs."""
+    walk = _walk_of(selection)
     if walk is None:
-        return [_driven(selection, _narrowest(connection, selection, rows_max=_YIELD_CAP))]
+        return _narrowest(connection, selection, rows_max=_YIELD_CAP) or Choice()
+    runs = connection.execute("SELECT max(run_no) FROM run").fetchone()[0] or 0
     walk_rows = _rows_walked(connection, selection, walk, page=page, runs=runs)
     # Counting further than the walk would go cannot change the choice, and what the walk
     # visits anyway it visits in order.
@@ -119,9 +77,15 @@ def plan(connection: Connection, selection: RunSelection, *, page: int) -> list[
         narrowest = _narrowest(
             connection, selection, rows_max=rows_max, without=frozenset(walk.population)
         )
-    if narrowest is not None or runs * _DRIVE_COST <= walk_rows:
-        return [_driven(selection, narrowest)]
-    return [_walked(stratum, selection) for stratum in walk.strata]
+    if narrowest is not None:
+        return narrowest
+    return Choice(walks=runs * _DRIVE_COST > walk_rows)
+
+
+def _walk_of(selection: RunSelection) -> Walk | None:
+    return walk_of(
+        selection.terms, selection.conditions, selection.entity, selection.experiment_ids
+    )
 
 
 def _rows_walked(
@@ -166,24 +130,24 @@ def _narrowest(
     *,
     rows_max: int,
     without: frozenset[ast.Expression] = frozenset(),
-) -> tuple[Access, ast.Expression | None] | None:
-    """The access that yields the fewest rows, at most `rows_max`, and its condition."""
-    accesses: list[tuple[Access, ast.Expression | None]] = []
+) -> Choice | None:
+    """To drive by what yields the fewest rows, if that is at most `rows_max`."""
+    accesses: list[tuple[Access, Choice]] = []
     # Nothing is counted further than the best so far, so what is likely best comes first.
     for condition in sorted(selection.conditions, key=_is_wide):
         if condition in without:
             continue
         found = access_for(condition, selection.entity)
         if found is not None:
-            accesses.append((found, condition))
+            accesses.append((found, Choice(by=condition)))
     if selection.experiment_ids:
         access = experiments_access(selection.experiment_ids, selection.entity.dialect)
-        accesses.append((access, None))
+        accesses.append((access, Choice(by_experiments=True)))
     best = None
-    for access, covered in accesses:
+    for access, choice in accesses:
         rows = _yield_of(connection, access, rows_max=rows_max)
         if rows is not None:
-            best, rows_max = (access, covered), rows - 1
+            best, rows_max = choice, rows - 1
     return best
 
 
@@ -203,28 +167,22 @@ def _yield_of(connection: Connection, access: Access, *, rows_max: int) -> int |
     return rows if rows <= rows_max else None
 
 
-def _joined(condition: ast.Expression, entity: RunEntity, *, alias: str) -> tuple[Sql, Sql] | None:
-    """(join, test) for a condition on a keyed row that must be there, else None."""
-    if isinstance(condition, ast.And | ast.Or | ast.Not):
-        return None
-    if isinstance(condition.field, ast.Dataset):  # of which a run may have several
-        return None
-    row = entity.row_of(condition.field, alias)
-    if row is None:
-        return None
-    test = keyed_test(condition, alias, entity.value_of(condition.field, alias), entity.dialect)
-    return None if test is None else entity.dialect.checked_join(row, alias, test)
+def _access(selection: RunSelection, choice: Choice) -> Access | None:
+    if choice.by is not None:
+        return access_for(choice.by, selection.entity)
+    if choice.by_experiments:
+        return experiments_access(selection.experiment_ids, selection.entity.dialect)
+    return None
 
 
-def _driven(
-    selection: RunSelection, narrowest: tuple[Access, ast.Expression | None] | None
-) -> Query:
+def _driven(selection: RunSelection, choice: Choice) -> Query:
     order = order_of(selection.terms, selection.entity)
-    if narrowest is None:
+    access = _access(selection, choice)
+    if access is None:
         joins, condition = selection.checks(run_no="r.run_no", without=frozenset())
         return Query(Sql("run r") + joins + order.joins, condition, order)
-    access, covered = narrowest
-    without = frozenset({covered} if access.is_exact and covered is not None else ())
+    covered = {choice.by} if access.is_exact and choice.by is not None else ()
+    without = frozenset[ast.Expression](covered)
     joins, condition = selection.checks(run_no="d.run_no", without=without)
     driving = Sql("(") + access.rows + Sql(") d")
     run_join = Sql(f"{selection.entity.dialect.ordered_join}run r ON r.run_no = d.run_no")

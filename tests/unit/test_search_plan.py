@@ -13,7 +13,8 @@ from projections.search.access_sqlite import access_for
 from projections.search.entities_sqlite import IS_ACTIVE, RunEntity
 from projections.search.fields import RUNS
 from projections.search.parser import parse_filter, parse_order
-from projections.search.plan_sqlite import Query, RunSelection, plan
+from projections.search.plan_sqlite import Query, choose, plan
+from projections.search.run_selection import RunSelection
 from projections.search.sql_text import Sql
 from tests.support.run_tables import MetricRow, RunRow, RunTables
 
@@ -55,7 +56,7 @@ def planned(
         Sql(IS_ACTIVE),
         RunEntity(key_ids, now_us=0),
     )
-    return plan(connection, selection, page=11)
+    return plan(selection, choose(connection, selection, page=11))
 
 
 def outermost(queries: list[Query]) -> str:

@@ -1,0 +1,108 @@
+"""What was chosen for a search is taken again for a while, and never changes its answer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from projections.read_models import RunSearch
+from projections.runs_search import find_runs
+from projections.search import choices
+from projections.search.choices import Choice, Choices
+from projections.search.dialect import SQLITE
+from projections.search.fields import RUNS
+from projections.search.parser import parse_filter
+from tests.support.run_tables import RunRow, RunTables
+
+SEARCH = RunSearch(
+    filter="params.rare = '7'",
+    order_by=("start_time DESC",),
+    experiment_ids=("42",),
+    max_results=5,
+    now_us=1,
+)
+CHOICES = [
+    Choice(walks=True),
+    Choice(),
+    Choice(by_experiments=True),
+    Choice(by=parse_filter(SEARCH.filter, RUNS)),
+    Choice(by=parse_filter("params.half = '1'", RUNS)),
+]
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    tables = RunTables(tmp_path_factory.mktemp("choices") / "runs.sqlite")
+    tables.put(
+        runs=(
+            RunRow(
+                f"run{n}",
+                experiment_id="42",
+                start_us=n,
+                params={"rare": str(n % 100), "half": str(n % 2)},
+            )
+            for n in range(1_000)
+        )
+    )
+    connection = sqlite3.connect(Path(tables.path))
+    yield connection
+    connection.close()
+    tables.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def statements_of(connection: sqlite3.Connection, search: RunSearch, kept: Choices) -> list[str]:
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    find_runs(connection, search, SQLITE, kept)
+    connection.set_trace_callback(None)
+    return asked
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_whatever_was_chosen_the_answer_is_the_same(
+    choice: Choice, connection: sqlite3.Connection
+) -> None:
+    expected = find_runs(connection, SEARCH, SQLITE, Choices())
+    kept = Choices()
+    kept.keep(expected.name, SEARCH.max_results, choice)
+
+    found = find_runs(connection, SEARCH, SQLITE, kept)
+
+    assert len(found.rows) == 5
+    assert found.run_nos == expected.run_nos
+
+
+def test_the_same_search_looks_at_the_data_once_in_a_while(connection: sqlite3.Connection) -> None:
+    clock = Clock()
+    kept = Choices(clock=clock)
+    first = statements_of(connection, SEARCH, kept)
+
+    again = statements_of(connection, SEARCH, kept)
+    clock.now_s += choices.KEPT_S
+    later = statements_of(connection, SEARCH, kept)
+
+    assert len(again) == 2  # the keys' ids, and the page
+    assert later == first
+    assert len(first) > 2
+
+
+def test_the_oldest_choice_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "KEPT_MAX", 2)
+    kept = Choices()
+    for name in ("a", "b", "c"):
+        kept.keep(name, 10, Choice(walks=True))
+
+    assert kept.known("a", 10) is None
+    assert kept.known("b", 10) == kept.known("c", 10) == Choice(walks=True)
+    assert kept.known("b", 11) is None
