@@ -3,7 +3,9 @@
     python -m benchmarks.bench_staging [MEGABYTES]
 
 The baselines are hashing the same file alone, and copying and hashing it one after the other
-(what a copy without overlap would cost). Offline, so no upload takes part; what is staged is
+(what a copy without overlap would cost). A plain write of as many bytes says what memory costs on
+this machine: what is written stays, as what is staged does. Each round begins with another call,
+and the file is in memory for all of them. Offline, so no upload takes part; what was written is
 brought to disk between the calls, so that no call pays for the one before it.
 """
 
@@ -52,9 +54,11 @@ def milliseconds(call: Timed) -> Taken:
 def rounds_of(calls: dict[str, Timed], settle: Timed) -> dict[str, list[Taken]]:
     """Each call once a round, in turn, so that a slow minute of the machine meets them all."""
     times: dict[str, list[Taken]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            times[name].append(milliseconds(call))
+    names = list(calls)
+    for first in range(ROUNDS):
+        for i in range(len(names)):
+            name = names[(first + i) % len(names)]
+            times[name].append(milliseconds(calls[name]))
             settle()
     return times
 
@@ -73,12 +77,13 @@ def write_small(folder: Path) -> None:
 
 
 def settle() -> None:
-    """Bring what is staged to the disk; flush would wait for a server, too."""
+    """Bring what was written to the disk; flush would wait for a server, too."""
     import tracker
 
     run = tracker.active_run()
     assert run is not None
     run.finish_artifacts(60)
+    os.sync()
 
 
 def print_large(folder: Path, megabytes: int) -> None:
@@ -92,9 +97,16 @@ def print_large(folder: Path, megabytes: int) -> None:
         hash_file(copy)
         copy.unlink()
 
+    def write_alone() -> None:
+        with (folder / f"written-{time.monotonic_ns()}").open("wb", buffering=0) as file:
+            for _ in range(megabytes):
+                file.write(million)
+
+    million = bytes(1_000_000)
     times = rounds_of(
         {
             "SHA-256 alone": lambda: hash_file(large),
+            "write alone": write_alone,
             "copy, then SHA-256": copy_then_hash,
             "log_artifact": lambda: tracker.log_artifact(large),
         },

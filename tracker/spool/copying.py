@@ -2,7 +2,8 @@
 
 Where the file system can share blocks (reflink) the copy is free, and it is the copy that is
 hashed. Else each piece is read once, hashed by the caller's thread and written by another, so
-that on two cores a copy costs its caller no more than the hashing does.
+that on two cores a copy costs its caller no more than the hashing does. Nothing waits for the
+disk here: what is staged is brought to it after the call.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ _CHUNK_BYTES: Final = 1024 * 1024
 _CHUNKS: Final = 3
 # Smaller files are not worth a second thread.
 _ONE_THREAD_BYTES: Final = 512 * 1024
+# How much is written at once, and so how large the pieces of memory are that the kernel caches it
+# in. Those for more are cut from the largest free blocks, which a virtual machine may have given
+# back to its host; to get them again takes several times as long as the copy.
+_WRITTEN_BYTES: Final = 64 * 1024
 # linux/fs.h: #define FICLONE _IOW(0x94, 9, int)
 _FICLONE: Final = 0x40049409
 _has_readv: Final = hasattr(os, "readv")  # not on Windows
@@ -43,7 +48,7 @@ def copy_and_hash(from_fd: int, to_fd: int, size: int) -> tuple[str, int]:
 def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
-        written = os.write(fd, view)
+        written = os.write(fd, view[:_WRITTEN_BYTES])
         if written == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         view = view[written:]
