@@ -1,0 +1,88 @@
+"""Plans in PostgreSQL: fixed statements keep theirs, along indexes; searches are planned anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ingest.event_stores.postgres import PostgresEventStore
+from ingest.event_stores.postgres_connections import PostgresOptions
+from ingest.read_side_postgres import open_postgres_read_side
+from projections.models_queries import SQL as MODELS
+from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.readers import PostgresReaders, ReaderPool
+from projections.postgres.translation import Translated, translated
+from projections.read_models import RunSearch
+from projections.runs_queries import RunsQueries
+from projections.runs_views import SQL as RUNS
+from projections.series_snapshot import SQL as SERIES
+from projections.sqlite import statements
+from tests.support.logs import batch_to_append, event
+
+ARTIFACTS = statements("artifact_queries.sql")
+# One row each, whatever the store holds.
+SMALL = ("projection", "dead_letter")
+
+
+@pytest.fixture
+async def pool(postgres_dsn: str) -> AsyncIterator[ReaderPool]:
+    """One connection, and read models that hold next to nothing when it plans."""
+    store = await PostgresEventStore.open(PostgresOptions(postgres_dsn))
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        tags = event("tags.set", 1, tags={"team": "vision"})
+        await store.append(batch_to_append("run", "w", 1, [tags]))
+        assert await side.wait_for(1, timeout_s=20)
+    pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
+    yield pool
+    await pool.aclose()
+    await store.aclose()
+
+
+def kept_plan(connection: PostgresConnection, name: str, statement: Translated) -> list[str]:
+    if not statement.names:
+        return []
+    connection.script(f"PREPARE {name} AS {statement.sql}")
+    nothing = ", ".join("NULL" for _ in statement.names)
+    return [line for (line,) in connection.direct(f"EXPLAIN EXECUTE {name}({nothing})")]
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [("runs", RUNS), ("runs", MODELS), ("runs", ARTIFACTS), ("series", SERIES)],
+    ids=["runs", "models", "artifacts", "series"],
+)
+async def test_a_plan_made_while_tables_are_empty_is_one_along_an_index(
+    name: str, blocks: dict[str, str], pool: ReaderPool
+) -> None:
+    def scans(connection: PostgresConnection) -> list[str]:
+        found = []
+        for block, sql in blocks.items():
+            for line in kept_plan(connection, block, translated(sql)):
+                if "Seq Scan on" in line and not any(f"on {table}" in line for table in SMALL):
+                    found.append(f"{block}: {line}")
+        return found
+
+    readers = PostgresReaders(pool, "default", name)
+
+    assert await readers.run(scans) == []  # type: ignore[arg-type]  # it asks in PostgreSQL's words
+
+
+async def test_what_is_fixed_is_planned_once_and_what_is_searched_each_time(
+    pool: ReaderPool,
+) -> None:
+    runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
+    for _ in range(2):
+        page = await runs.search_runs(RunSearch(filter="tags.team LIKE 'v%'"))
+        assert [run.tags for run in page.items] == [{"team": "vision"}]
+
+    kept = await pool.run(
+        lambda connection: connection.direct(
+            "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
+        )
+    )
+
+    parts = [row for row in kept if "ARRAY(SELECT x FROM" in row["statement"]]
+    pages = [row for row in kept if row["statement"].startswith("SELECT r.run_no, ")]
+    assert [(row["generic_plans"], row["custom_plans"]) for row in parts] == [(2, 0)]
+    assert [(row["generic_plans"], row["custom_plans"]) for row in pages] == [(0, 2)]
