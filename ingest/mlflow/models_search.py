@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ingest.mlflow.errors import invalid
 from projections.models_queries import ModelMetric, ModelView
+from tracker.events.limits import INT64_MAX
 
 _NUMERIC: Final = ("<", "<=", ">", ">=", "=", "!=")
 _TEXTUAL: Final = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN")
@@ -34,6 +35,11 @@ _ATTRIBUTES: Final[Mapping[str, Callable[[ModelView], Any]]] = {
     "experiment_id": lambda model: model.experiment_id,
     "creation_timestamp": lambda model: model.created_time_us // 1000,
     "last_updated_timestamp": lambda model: model.updated_time_us // 1000,
+}
+# What is sorted otherwise than it is compared.
+_SORTED: Final[Mapping[str, Callable[[ModelView], Any]]] = {
+    **_ATTRIBUTES,
+    "experiment_id": lambda model: _as_number(model.experiment_id),
 }
 _NUMBERS: Final = ("creation_timestamp", "last_updated_timestamp")
 _COMPARISON: Final = re.compile(
@@ -112,12 +118,18 @@ def sort_value(order: Any) -> tuple[Callable[[ModelView], Any], bool]:
         if kind != "metrics":
             raise invalid(f"Invalid order by field name: {name[:500]}. Only metrics are supported.")
         return partial(_latest_value, key=key, dataset=dataset, digest=digest), is_ascending
-    attribute = _ATTRIBUTES.get(_ALIASES.get(name, name))
+    attribute = _SORTED.get(_ALIASES.get(name, name))
     if attribute is None:
         raise invalid(f"Invalid order by field name: {name[:500]}")
     if dataset:
         raise invalid("dataset_name may only be set when field_name is a metric.")
     return attribute, is_ascending
+
+
+def _as_number(experiment_id: str) -> tuple[int, str]:
+    """As MLflow orders its ids; those that are no numbers come last."""
+    is_number = experiment_id.isdecimal() and experiment_id.isascii()
+    return (int(experiment_id) if is_number else INT64_MAX, experiment_id)
 
 
 def _latest_value(
@@ -217,7 +229,8 @@ def _compare(value: Any, clause: Clause) -> bool:
             return value in clause.value
         case "NOT IN":
             return value not in clause.value
-    flags = re.DOTALL | (re.IGNORECASE if clause.op == "ILIKE" else 0)
+    # SQLite, and so MLflow, knows of no case but that of ASCII letters.
+    flags = re.DOTALL | (re.IGNORECASE | re.ASCII if clause.op == "ILIKE" else 0)
     parts = [".*" if c == "%" else "." if c == "_" else re.escape(c) for c in clause.value]
     return re.fullmatch("".join(parts), value, flags) is not None
 

@@ -87,7 +87,9 @@ async def _appended(server: TestServer, body: bytes) -> None:
     assert answer.status == 200, answer.body
 
 
-def start_reference(home: Path, asked: dict[str, Any]) -> list[str]:
+def start_reference(
+    home: Path, asked: dict[str, Any], *, program: str = "search_reference.py"
+) -> list[str]:
     """The command that asks MLflow's own store."""
     home.mkdir(parents=True, exist_ok=True)
     path = home / "asked.json"
@@ -97,7 +99,7 @@ def start_reference(home: Path, asked: dict[str, Any]) -> list[str]:
         str(NEWEST),
         "-W",
         "ignore",
-        str(PROGRAMS / "search_reference.py"),
+        str(PROGRAMS / program),
         str(path),
         str(home),
     ]
