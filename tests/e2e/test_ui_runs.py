@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import Look, looking
 from tests.support.processes import ServerProcess, running_server, start_script
-from tests.support.ui_runs import append, event, experiment_id, log_run
+from tests.support.ui_runs import append, event, experiment_id, log_run, until_known
 
 
 def test_the_page_of_a_run_shows_what_it_was_given_and_measured(look: Look) -> None:
@@ -63,6 +63,39 @@ def test_the_history_opens_events_and_shows_the_run_as_it_was(look: Look) -> Non
     expect(then.locator("tr", has_text="train/accuracy")).not_to_contain_text("–")
     page.get_by_role("button", name="Back to now").click()
     expect(page.get_by_text("now; drag to go back")).to_be_visible()
+
+
+def test_a_name_as_long_as_names_may_be_leaves_the_page_its_shape(
+    browser: Browser, ui_server: ServerProcess
+) -> None:
+    log_run(ui_server, "long-named", experiment="e" * 500, name="x" * 500, steps=3)
+    until_known(ui_server, "long-named")
+    with looking(browser, ui_server.uri, width=390, height=800) as look:
+        page = look.open("/runs/long-named")
+        expect(page.get_by_role("link", name="e" * 500)).to_be_visible()
+        look.keep("phone-long-name")
+
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        crumb = page.get_by_role("link", name="e" * 500).bounding_box()
+        heading = page.get_by_role("heading", name="x" * 500).bounding_box()
+        assert crumb is not None
+        assert heading is not None
+        assert crumb["x"] + crumb["width"] <= 390
+        assert heading["height"] < 100
+        assert page.get_by_role("heading", name="x" * 500).get_attribute("title") == "x" * 500
+
+
+def test_an_id_is_copied_where_the_browser_has_no_clipboard_for_pages(look: Look) -> None:
+    """As over plain HTTP from another machine."""
+    page = look.page
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    look.open("/runs/sweep-03")
+    page.get_by_role("button", name="sweep-03").click()
+    expect(page.get_by_text("The run's id is on the clipboard.")).to_be_visible()
+
+    page.evaluate("document.execCommand = () => false")
+    page.get_by_role("button", name="sweep-03").click()
+    expect(page.get_by_text("Here it is: sweep-03")).to_be_visible()
 
 
 def test_writers_say_how_far_the_server_has_heard_of_them(look: Look) -> None:

@@ -10,10 +10,11 @@ import { Failed, IconButton, Link, Loading, Time } from "../../components/basics
 import { duration } from "../../components/format";
 import { Icon } from "../../components/icons";
 import { StatusBadge } from "../../components/status";
+import { copy } from "../../state/clipboard";
 import { drawTogether } from "../../state/colors";
 import { query, withQuery } from "../../state/location";
 import { useResource } from "../../state/resource";
-import { attempt, toast } from "../../state/toasts";
+import { attempt } from "../../state/toasts";
 import { runDuration } from "../../table/columns";
 import { ArtifactsTab } from "./artifacts-tab";
 import { EventsTab } from "./events-tab";
@@ -99,17 +100,19 @@ function Header({ run, onChange }: { run: Run; onChange: (run: Run) => void }) {
     const changed = await attempt(changeRun(run.run_id, body), done);
     if (changed) onChange(changed);
   };
-  const copyId = async () => {
-    await navigator.clipboard.writeText(run.run_id);
-    toast("The run's id is on the clipboard.");
-  };
   return (
     <header class="run-head">
       <nav class="crumbs" aria-label="Where this is">
-        <Link to={`/?exp=${encodeURIComponent(run.experiment_id)}`}>{experiment.data?.name ?? "Experiment"}</Link>
+        <Link
+          to={`/?exp=${encodeURIComponent(run.experiment_id)}`}
+          class="ellipsis"
+          title={experiment.data?.name}
+        >
+          {experiment.data?.name ?? "Experiment"}
+        </Link>
         {run.parent_run_id && (
           <>
-            {" / "}
+            <span>/</span>
             <Link to={`/runs/${encodeURIComponent(run.parent_run_id)}`}>parent run</Link>
           </>
         )}
@@ -138,7 +141,7 @@ function Header({ run, onChange }: { run: Run; onChange: (run: Run) => void }) {
           </form>
         ) : (
           <>
-            <h1>{run.name || run.run_id}</h1>
+            <h1 title={run.name}>{run.name || run.run_id}</h1>
             <IconButton
               icon="edit"
               label="Rename"
@@ -164,7 +167,7 @@ function Header({ run, onChange }: { run: Run; onChange: (run: Run) => void }) {
             <span class="faint">by</span> {run.user_id}
           </span>
         )}
-        <button type="button" class="link mono" title="Copy the id" onClick={() => void copyId()}>
+        <button type="button" class="link mono" title="Copy the id" onClick={() => void copy(run.run_id, "The run's id is on the clipboard.")}>
           {run.run_id}
         </button>
         <span class="spacer" />

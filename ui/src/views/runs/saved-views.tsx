@@ -3,8 +3,8 @@ import { useState } from "preact/hooks";
 
 import { IconButton } from "../../components/basics";
 import { Popover } from "../../components/popover";
+import { copy } from "../../state/clipboard";
 import { go } from "../../state/location";
-import { toast } from "../../state/toasts";
 
 const KEY = "tracker-views";
 type Saved = { name: string; to: string };
@@ -22,6 +22,8 @@ function load(): Saved[] {
   }
 }
 
+const LINK_COPIED = "The link reproduces what you see; it is on the clipboard.";
+
 export function SavedViews() {
   const [views, setViews] = useState(load);
   const [name, setName] = useState("");
@@ -29,15 +31,11 @@ export function SavedViews() {
     localStorage.setItem(KEY, JSON.stringify(next));
     setViews(next);
   };
-  const copy = async () => {
-    await navigator.clipboard.writeText(location.href);
-    toast("The link reproduces what you see; it is on the clipboard.");
-  };
   return (
     <Popover label="Views" icon="link">
       {(close) => (
         <div class="picker">
-          <button type="button" onClick={() => void copy().then(close)}>
+          <button type="button" onClick={() => void copy(location.href, LINK_COPIED).then(close)}>
             Copy a link to this view
           </button>
           <form
