@@ -41,6 +41,31 @@ def test_arrays_become_images_of_their_size(pixels: np.ndarray) -> None:
     assert np.asarray(picture).max() == 255
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("a.b/x", "PNG"), ("x.JPG", "JPEG"), ("x.tiff", "TIFF"), ("x.webp", "WEBP"), ("x.bmp", "BMP")],
+)
+def test_an_image_is_what_its_ending_says(name: str, written: str) -> None:
+    shades = np.array([[0.0, 1.0], [np.nan, 0.5]])
+
+    picture = Image.open(io.BytesIO(images.image_bytes(shades, name)))
+
+    assert picture.format == written
+    with pytest.raises(InvalidEvent, match=r"ending \.xyz; use \.png"):
+        images.image_bytes(shades, "x.xyz")
+
+
+def test_an_image_of_mlflows_is_the_picture_in_it() -> None:
+    class MlflowsImage:
+        def save(self, path: str) -> None:
+            raise AssertionError("MLflow's writes to a path alone")
+
+        def to_pil(self) -> Image.Image:
+            return Image.new("RGB", (6, 4))
+
+    assert Image.open(io.BytesIO(images.image_bytes(MlflowsImage(), "x.png"))).size == (6, 4)
+
+
 def test_images_that_are_none_are_refused_with_what_to_do() -> None:
     with pytest.raises(InvalidEvent, match="permute"):
         images.image_bytes(np.zeros((3, 10, 10)), "x.png")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from pathlib import PurePosixPath
+from typing import Any
 
 from tracker.events.errors import InvalidEvent
 from tracker.values import step_value
-
-_FORMATS: Final = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP"}
 
 
 def path_of(
@@ -29,15 +28,27 @@ def path_of(
 
 
 def image_bytes(image: Any, path: str) -> bytes:
-    """The image in the format that the path's ending names, PNG if it names none."""
+    """The image in the format that the path's ending names, PNG if it has none."""
+    if hasattr(image, "to_pil"):  # MLflow's own
+        image = image.to_pil()
     picture = image if hasattr(image, "save") else _picture(_array_of(image))
-    suffix = "." + path.rpartition(".")[2].lower()
     buffer = io.BytesIO()
     try:
-        picture.save(buffer, format=_FORMATS.get(suffix, "PNG"))
+        picture.save(buffer, format=_format_of(path))
     except (OSError, ValueError, KeyError) as error:
         raise InvalidEvent(f"the image cannot be written as {path}: {error}") from None
     return buffer.getvalue()
+
+
+def _format_of(path: str) -> str:
+    suffix = PurePosixPath(path).suffix.lower()
+    found = _pillow().registered_extensions().get(suffix) if suffix else "PNG"
+    if found is None:
+        raise InvalidEvent(
+            f"the image cannot be written as {path}: no format of images has the ending {suffix}; "
+            "use .png, .jpg, .webp or .gif"
+        )
+    return str(found)
 
 
 def figure_bytes(figure: Any, path: str, save_kwargs: Mapping[str, Any]) -> bytes:
@@ -90,15 +101,20 @@ def _as_bytes_per_pixel(np: Any, array: Any) -> Any:
             raise InvalidEvent("integer pixels must lie between 0 and 255")
         return array.astype(np.uint8)
     if kind == "f":
-        if array.size and not (np.nanmin(array) >= 0 and np.nanmax(array) <= 1):
+        if ((array < 0) | (array > 1)).any():  # NaN is neither, and drawn black
             raise InvalidEvent("float pixels must lie between 0 and 1; divide by 255 first")
         return (np.nan_to_num(array) * 255).astype(np.uint8)
     raise InvalidEvent(f"pixels must be numbers, not {array.dtype}")
 
 
 def _picture(array: Any) -> Any:
+    plain = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    return _pillow().fromarray(plain)
+
+
+def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
         raise InvalidEvent("log_image needs the package pillow; `pip install pillow`") from None
-    return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+    return Image

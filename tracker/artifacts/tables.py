@@ -53,6 +53,8 @@ _lock = threading.Lock()
 def log_table(recorder: ArtifactRecorder, run_id: str, data: Any, path: str) -> None:
     """Add `data` to the table of this run and name, and log the whole of it."""
     check_artifact_path(path)
+    if not path.endswith((".json", ".parquet")):
+        raise InvalidEvent(f"a table is a .json or a .parquet file; {path!r} has neither ending")
     columns, rows = columns_and_rows(data)
     with _lock:
         table = _tables.get((run_id, path))
