@@ -76,6 +76,14 @@ def test_a_name_that_leads_elsewhere_or_cannot_be_one_is_refused_by_every_call(
     assert logged() == {}
 
 
+@pytest.mark.parametrize("name", ["t", "t.csv", "t.json.txt"])
+def test_a_table_whose_name_says_another_format_is_refused(name: str) -> None:
+    with pytest.raises(InvalidEvent, match=r"\.json or a \.parquet"):
+        tracker.log_table([{"a": 1}], name)
+
+    assert logged() == {}
+
+
 def test_one_bad_name_in_a_folder_logs_nothing_of_it(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("fine")
     (tmp_path / "con.txt").write_text("no file on Windows")
@@ -136,8 +144,13 @@ def test_a_file_that_vanishes_or_cannot_be_read_is_said_and_the_others_are_logge
 def test_a_missing_file_and_one_that_is_none_are_errors_of_the_call(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         tracker.log_artifact(tmp_path / "missing")
-    with pytest.raises(InvalidEvent, match="no folder"):
+    with pytest.raises(FileNotFoundError):
         tracker.log_artifacts(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError):
+        tracker.log_artifact(tmp_path / "missing", reference=True)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidEvent, match="no folder"):
+        tracker.log_artifacts(tmp_path / "file")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket"))
         with pytest.raises(InvalidEvent, match="socket"):

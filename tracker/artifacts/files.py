@@ -54,7 +54,8 @@ def log_folder(
 
 
 def log_reference(recorder: ArtifactRecorder, uri: str, folder: str | None) -> None:
-    """Record where something lies. Raises InvalidEvent for what is no address."""
+    """Record where something lies. Raises InvalidEvent for what is no address, and OSError for
+    a path of this machine with nothing there."""
     parts = urlsplit(uri)
     if parts.password is not None:
         raise InvalidEvent("a reference must not carry a password; give the address without it")
@@ -63,7 +64,7 @@ def log_reference(recorder: ArtifactRecorder, uri: str, folder: str | None) -> N
         raise InvalidEvent(f"{uri!r} names nothing to refer to")
     path = joined(folder, name)
     if not parts.scheme:
-        source = Path(uri).resolve()
+        source = Path(uri).resolve(strict=True)
         recorder.log_reference(path, source.as_uri(), lambda: _read_off(source))
     elif parts.scheme in ("http", "https"):
         recorder.log_reference(path, uri, lambda: _asked_over_http(uri))

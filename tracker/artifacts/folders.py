@@ -7,6 +7,7 @@ out is said, not silently skipped.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +26,9 @@ class LeftOut(NamedTuple):
 
 
 def files_in(folder: Path) -> Iterator[FoundFile | LeftOut]:
-    """Every file of a folder, in order of path. Raises InvalidEvent if it is no folder."""
-    if not folder.is_dir():
+    """Every file of a folder, in order of path. Raises InvalidEvent if it is no folder, and
+    OSError if there is nothing."""
+    if not stat.S_ISDIR(folder.stat().st_mode):
         raise InvalidEvent(f"{folder} is no folder; log a single file with log_artifact")
     root = folder.resolve()
     yield from _walk(root, root, "", (root,))
