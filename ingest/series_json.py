@@ -29,7 +29,7 @@ def history_json(
     }
 
 
-def buckets_json(run_id: str, key: str, buckets: Buckets, *, position: int) -> dict[str, Any]:
+def buckets_json(run_id: str, key: str, buckets: Buckets) -> dict[str, Any]:
     return {
         "run_id": run_id,
         "key": key,
@@ -45,7 +45,7 @@ def buckets_json(run_id: str, key: str, buckets: Buckets, *, position: int) -> d
         "max": _floats(buckets.max),
         "first": _floats(buckets.first),
         "last": _floats(buckets.last),
-        "position": position,
+        "position": buckets.position,
     }
 
 

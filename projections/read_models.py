@@ -340,7 +340,8 @@ class Buckets:
 
     Each bucket says the first and last step it really holds; min, max, first and last are
     those of its points, NaN left out of min and max (nan_count says how many there were).
-    `is_reduced` is False when the buckets are the points themselves.
+    `is_reduced` is False when the buckets are the points themselves. `position` is that of the
+    log up to which they hold everything.
     """
 
     is_reduced: bool
@@ -355,6 +356,7 @@ class Buckets:
     max: Float64s
     first: Float64s
     last: Float64s
+    position: int = 0
 
 
 class SeriesReadStore(Protocol):

@@ -1,9 +1,9 @@
 """Charts from what is stored: the coarsest level that is fine enough, chunk by chunk.
 
-Up to a quarter of a million points are decoded as they are. Beyond, full chunks that lie
-within the range give bins of 1,024 points, where those make four to a bucket, else bins of
-128. Chunks whose bins are wide against a bucket (sparse or scattered steps), those that
-the range cuts, short ones and the tail give their points.
+Up to a quarter of a million points come with the snapshot and are taken as they are. Beyond,
+full chunks that lie within the range give bins of 1,024 points, where those make four to a
+bucket, else bins of 128. Chunks whose bins are wide against a bucket (sparse or scattered
+steps), those that the range cuts, short ones and the tail give their points.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ from projections.series_snapshot import (
     points_of,
 )
 
-# Some five milliseconds.
-RAW_POINTS_MAX: Final = 262_144
 # Beyond it, points are decoded only where roll-ups are too coarse, and so many at most.
 REFINED_POINTS_MAX: Final = 1_048_576
 _COARSE_BINS_PER_BUCKET: Final = 4
@@ -50,15 +48,21 @@ def chart(
     buckets_max: int,
 ) -> Buckets:
     """At most `buckets_max` buckets, or the points when there are fewer than twice as many."""
-    chunks = snapshot.chunks
-    stored = sum([chunk.n for chunk in chunks])
-    if stored + len(tail) <= max(RAW_POINTS_MAX, 2 * buckets_max):
-        bins = _all_points(connection, chunks, tail, steps)
-    else:
-        bins = _bins(connection, snapshot, tail, steps, buckets_max)
-        if int(bins.count.sum()) < 2 * buckets_max:
-            # Most points of the chunks that were touched lie outside the range.
-            bins = _all_points(connection, chunks, tail, steps)
+    if snapshot.holds_points:
+        return chart_in_hand(snapshot, tail, steps, buckets_max)
+    bins = _bins(connection, snapshot, tail, steps, buckets_max)
+    if int(bins.count.sum()) < 2 * buckets_max:
+        # Most points of the chunks that were touched lie outside the range.
+        bins = _all_points(connection, snapshot.chunks, tail, steps)
+    return _as_asked(bins, steps, buckets_max)
+
+
+def chart_in_hand(snapshot: Snapshot, tail: Points, steps: StepRange, buckets_max: int) -> Buckets:
+    """The same of a snapshot that holds its points: no table has to be asked."""
+    return _as_asked(_bins_of([*snapshot.points(steps), tail]), steps, buckets_max)
+
+
+def _as_asked(bins: Bins, steps: StepRange, buckets_max: int) -> Buckets:
     if int(bins.count.sum()) < 2 * buckets_max:
         return as_buckets(bins)
     return reduce_to_buckets(
@@ -70,7 +74,11 @@ def _all_points(
     connection: Connection, chunks: Sequence[Chunk], tail: Points, steps: StepRange
 ) -> Bins:
     ask_for_points(connection, chunks)
-    points = merged([*(points_of(connection, chunk, steps) for chunk in chunks), tail])
+    return _bins_of([*(points_of(connection, chunk, steps) for chunk in chunks), tail])
+
+
+def _bins_of(parts: Sequence[Points]) -> Bins:
+    points = merged(parts)
     return bins_of_points(points.steps, points.times_us, points.values)
 
 

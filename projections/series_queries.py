@@ -6,7 +6,9 @@ log up to the checkpoint of that same transaction: a seal in between changes not
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +17,7 @@ from projections.log import EventLogReader
 from projections.projection import ProjectionStoreFailed
 from projections.read_models import Buckets, SeriesPage
 from projections.readers import QueryReaders, Readers
-from projections.series_chart import chart
+from projections.series_chart import chart, chart_in_hand
 from projections.series_history import WINDOW_POINTS, Sweep
 from projections.series_points import NO_POINTS, Points
 from projections.series_snapshot import Snapshot, StepRange, position_of, take_snapshot
@@ -41,7 +43,7 @@ class SeriesQueries:
         steps = StepRange(start_step, end_step)
 
         def query(connection: Connection) -> tuple[Snapshot, QueryReaders]:
-            snapshot = take_snapshot(connection, run_id, key, steps, with_coarse=False)
+            snapshot = take_snapshot(connection, run_id, key, steps, for_chart=False)
             return snapshot, self._readers.pinned(connection)
 
         snapshot, readers = await _run(self._readers, query)
@@ -59,20 +61,22 @@ class SeriesQueries:
     ) -> Buckets:
         steps = StepRange(start_step, end_step)
 
-        def query(connection: Connection) -> Buckets | tuple[Snapshot, QueryReaders]:
-            snapshot = take_snapshot(connection, run_id, key, steps, with_coarse=True)
-            if snapshot.has_tail:
-                return snapshot, self._readers.pinned(connection)
-            return chart(connection, snapshot, NO_POINTS, steps, buckets_max)
+        def query(connection: Connection) -> tuple[Snapshot, Buckets | QueryReaders | None]:
+            snapshot = take_snapshot(connection, run_id, key, steps, for_chart=True)
+            if not snapshot.has_tail:
+                return snapshot, chart(connection, snapshot, NO_POINTS, steps, buckets_max)
+            return snapshot, None if snapshot.holds_points else self._readers.pinned(connection)
 
-        found = await _run(self._readers, query)
-        if isinstance(found, Buckets):
-            return found
-        snapshot, readers = found
-        tail = await self._tail(snapshot, run_id, key, steps)
-        return await _run(
-            readers, lambda connection: chart(connection, snapshot, tail, steps, buckets_max)
-        )
+        snapshot, found = await _run(self._readers, query)
+        if not isinstance(found, Buckets):
+            tail = await self._tail(snapshot, run_id, key, steps)
+            if found is None:
+                found = await asyncio.to_thread(chart_in_hand, snapshot, tail, steps, buckets_max)
+            else:
+                found = await _run(
+                    found, lambda connection: chart(connection, snapshot, tail, steps, buckets_max)
+                )
+        return replace(found, position=snapshot.position)
 
     async def aclose(self) -> None:
         await self._readers.aclose()

@@ -20,6 +20,8 @@ from projections.sqlite import statements
 from tracker.events.limits import INT64_MAX, INT64_MIN
 
 SQL: Final = statements("series_queries.sql")
+# A chart reads so many as they are: some five milliseconds.
+RAW_POINTS_MAX: Final = 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class StepRange:
 
 
 class Chunk(NamedTuple):
-    """`points` are set for short chunks, `coarse` roll-ups for full ones where asked for.
+    """`points` are set where the snapshot holds them, `coarse` roll-ups where asked for.
 
     A tuple, as a chart of ten million points makes thousands.
     """
@@ -63,10 +65,23 @@ class Snapshot:
     metric_no: int
     chunks: list[Chunk]
 
+    @property
+    def holds_points(self) -> bool:
+        """Whether every chunk's points are here."""
+        return all(chunk.points is not None for chunk in self.chunks)
+
+    def points(self, steps: StepRange) -> list[Points]:
+        """The points within the range of the chunks that hold theirs."""
+        return [
+            _within(chunk.points, chunk, steps) for chunk in self.chunks if chunk.points is not None
+        ]
+
 
 def take_snapshot(
-    connection: Connection, run_id: str, key: str, steps: StepRange, *, with_coarse: bool
+    connection: Connection, run_id: str, key: str, steps: StepRange, *, for_chart: bool
 ) -> Snapshot:
+    """With the points of short chunks; for a chart with those of all chunks when they are few,
+    else with coarse roll-ups."""
     asked = {"run_id": run_id, "key": key}
     found = connection.execute(SQL["run_and_metric"], asked).fetchone()
     position, tail_from, tail_points, metric_no = found
@@ -79,11 +94,13 @@ def take_snapshot(
             "start_step": INT64_MIN if steps.start is None else steps.start,
             "end_step": INT64_MAX if steps.end is None else steps.end,
         }
-        found = connection.execute(SQL["chunks_with_coarse" if with_coarse else "chunks"], values)
+        found = connection.execute(SQL["chunks_with_coarse" if for_chart else "chunks"], values)
         chunks = [Chunk(*row) for row in found]
-        ask_for_points(connection, [chunk for chunk in chunks if chunk.n != CHUNK_POINTS])
+        takes_all = for_chart and sum([chunk.n for chunk in chunks]) <= RAW_POINTS_MAX
+        taken = {chunk.chunk_no for chunk in chunks if takes_all or chunk.n != CHUNK_POINTS}
+        ask_for_points(connection, [chunk for chunk in chunks if chunk.chunk_no in taken])
         chunks = [
-            chunk if chunk.n == CHUNK_POINTS else _with_points(connection, chunk)
+            _with_points(connection, chunk) if chunk.chunk_no in taken else chunk
             for chunk in chunks
         ]
     return Snapshot(position, tail_from, tail_points > 0, metric_no or 0, chunks)
@@ -103,7 +120,10 @@ def ask_for_points(connection: Connection, chunks: Sequence[Chunk]) -> None:
 
 def points_of(connection: Connection, chunk: Chunk, steps: StepRange) -> Points:
     """The chunk's points within the range."""
-    points = chunk.points or _read_points(connection, chunk)
+    return _within(chunk.points or _read_points(connection, chunk), chunk, steps)
+
+
+def _within(points: Points, chunk: Chunk, steps: StepRange) -> Points:
     if steps.holds(chunk.step_first, chunk.step_last):
         return points
     return points.within(steps.start, steps.end)

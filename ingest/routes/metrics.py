@@ -108,12 +108,10 @@ async def _buckets(
     start_step: int | None,
     end_step: int | None,
 ) -> dict[str, Any]:
-    # Asked first, so that the series is never older than the position it is given out with.
-    position = await store.position()
     found = await store.buckets(
         run_id, key, start_step=start_step, end_step=end_step, buckets_max=buckets
     )
-    return buckets_json(run_id, key, found, position=position)
+    return buckets_json(run_id, key, found)
 
 
 async def _page(request: web.Request) -> web.Response:
