@@ -59,6 +59,25 @@ def test_the_filter_completes_keys_and_narrows_the_table(look: Look, sweep: str)
     look.keep("filter")
 
 
+def test_tab_completes_a_key_that_was_begun_and_passes_by_an_empty_filter(
+    look: Look, sweep: str
+) -> None:
+    page = look.open(f"/?exp={sweep}")
+    box = page.get_by_role("combobox", name="Filter runs")
+    box.focus()
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(box).not_to_be_focused()
+    expect(box).to_have_value("")
+
+    box.press_sequentially("params.op")
+    expect(page.get_by_role("option", name="params.optimizer")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(box).to_have_value("params.optimizer ")
+    page.keyboard.press("Tab")
+    expect(box).not_to_be_focused()
+
+
 def test_a_filter_that_does_not_parse_is_pointed_at_and_keeps_the_table(
     look: Look, sweep: str
 ) -> None:

@@ -108,12 +108,15 @@ export function FilterBox({
     if (await check(filter)) onChange(filter.trim());
   }
 
+  // Tab completes what was begun. Whoever only passes through goes on to the next control.
+  const isBegun = slot.current !== null && (slot.current.kind !== "field" || slot.current.prefix !== "");
+  const isCompleting = offers.length > 0 && (chosen >= 0 || isBegun);
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === "Enter") {
       event.preventDefault();
       if (chosen >= 0 && offers[chosen]) take(offers[chosen]);
       else void apply(text);
-    } else if (event.key === "Tab" && offers.length > 0 && !event.shiftKey) {
+    } else if (event.key === "Tab" && isCompleting && !event.shiftKey) {
       event.preventDefault();
       take(offers[Math.max(0, chosen)]!);
     } else if (event.key === "ArrowDown" && offers.length > 0) {
