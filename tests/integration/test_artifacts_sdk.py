@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import tracker
 from tests.support.processes import ServerProcess, environment
 from tests.support.s3_server import BUCKET, running_s3
+from tracker.artifacts.trees import part_of
 from tracker.client import Client
 from tracker.events.errors import InvalidEvent
 from tracker.refusals import ArtifactDamaged, ArtifactElsewhere, ArtifactNotFound, RunNotFound
@@ -217,7 +219,7 @@ def test_a_download_that_broke_off_goes_on_unless_what_was_left_is_damaged(
     told = run(tmp_path, files, server.uri)
     into, whole = tmp_path / "into", (files / "large.bin").read_bytes()
     into.mkdir()
-    part = into / f".{hashlib.sha256(whole).hexdigest()}.part"
+    part = part_of(into / "large.bin", hashlib.sha256(whole).hexdigest())
     part.write_bytes(whole[:15_000_000])
     arrived: list[int] = []
     with Client(server.uri) as client:
@@ -230,6 +232,29 @@ def test_a_download_that_broke_off_goes_on_unless_what_was_left_is_damaged(
         client.download_artifacts(told["run_id"], "large.bin", into)
     assert not part.exists()
     assert (into / "large.bin").read_bytes() == whole
+
+
+def test_equal_files_and_downloads_beside_each_other_do_not_meet(
+    tmp_path: Path, server: ServerProcess
+) -> None:
+    """Ten files with the same bytes, fetched into one folder by four clients at once."""
+    created = server.post("/api/2.0/mlflow/runs/create", {"experiment_id": "0"})
+    run_id, data = created["run"]["info"]["run_id"], os.urandom(3_000_000)
+    for number in range(10):
+        address = f"{server.uri}/api/v1/runs/{run_id}/artifacts/equal/{number}"
+        with urlopen(Request(address, data, method="PUT"), timeout=60):
+            pass
+
+    def fetch(_: int) -> str:
+        with Client(server.uri) as client:
+            return client.download_artifacts(run_id, "equal", tmp_path)
+
+    with ThreadPoolExecutor(4) as clients:
+        places = set(clients.map(fetch, range(4)))
+
+    (place,) = places
+    found = {path.name: path.read_bytes() for path in Path(place).iterdir()}
+    assert found == {str(number): data for number in range(10)}
 
 
 def test_nothing_is_written_through_a_link_that_lies_in_the_way(

@@ -55,3 +55,15 @@ def test_files_that_are_sent_and_fetched_are_counted_in_words(
     assert sorted(p.name for p in (home / "got" / folder.name).iterdir()) == [
         f"{each}.txt" for each in range(number)
     ]
+
+
+@pytest.mark.parametrize("path", ["a.txt", "/a.txt"])
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(home: Path, path: str) -> None:
+    (home / "a.txt").write_text("x")
+    run("upload", RUN, home / "a.txt")
+
+    fetched = run("download", RUN, path, "-o", home / "got")
+    refused = CliRunner().invoke(command, ["download", RUN, path, "-o", str(home / "a.txt" / "b")])
+
+    assert "1 file, 1 B, verified" in fetched.stderr
+    assert (refused.exit_code, "cannot be written: Not a directory" in refused.stderr) == (1, True)

@@ -10,17 +10,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
+from zlib import crc32
 
 from tracker.connection import API, Connection
 from tracker.events.artifact_paths import check_artifact_path
 from tracker.events.errors import TrackerError
 from tracker.refusals import ArtifactDamaged, ArtifactElsewhere, ArtifactNotFound, ServerUnreachable
+from tracker.spool.locks import FileLock
 from tracker.transport import Params, Query
 
 DOWNLOADS_MAX: Final = 8
@@ -161,17 +166,58 @@ async def _download_file(
     connection: Connection, tree: str, info: ArtifactInfo, root: Path, progress: Progress | None
 ) -> None:
     target = _place(root, info.path)
-    part = target.with_name(f".{info.digest}.part")
-    was_begun = part.exists()
+    with _part_beside(target, info.digest or "") as part:
+        was_begun = part.stat().st_size > 0
+        try:
+            await _fetch(connection, tree, info, part, progress)
+        except ArtifactDamaged:
+            if not was_begun:
+                part.unlink(missing_ok=True)
+                raise
+            # What lay here from an earlier attempt may have been the damage.
+            os.truncate(part, 0)
+            await _fetch(connection, tree, info, part, progress)
+        part.replace(target)
+
+
+@contextmanager
+def _part_beside(target: Path, digest: str) -> Iterator[Path]:
+    """The file to download into: what a broken attempt has left there, or an empty one.
+
+    A file of its own for each that downloads the same to the same place at once, as all ranks
+    of a training do; the last one to be done gives the name to its own.
+    """
+    part = part_of(target, digest)
+    part.touch()
+    lock = FileLock.acquire(part, wait_s=0)
     try:
-        await _fetch(connection, tree, info, part, progress)
-    except ArtifactDamaged:
-        part.unlink(missing_ok=True)
-        if not was_begun:
-            raise
-        # What lay here from an earlier attempt may have been the damage.
-        await _fetch(connection, tree, info, part, progress)
-    part.replace(target)
+        if lock is not None and _is_still(part, lock.inode):
+            if sys.platform == "win32":
+                lock.release()  # it proves nothing there, and an open file cannot be renamed
+            yield part
+            return
+    finally:
+        if lock is not None:
+            lock.release()
+    own = part.with_suffix(f".{uuid.uuid4().hex}")
+    own.touch()
+    try:
+        yield own
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def part_of(target: Path, digest: str) -> Path:
+    """Where a download waits until it is whole; files with the same bytes have one each."""
+    return target.with_name(f".{digest}.{crc32(target.name.encode()):08x}.part")
+
+
+def _is_still(path: Path, inode: int) -> bool:
+    """Whether the file is in its place; who had it until now may have given it its name."""
+    try:
+        return path.stat().st_ino == inode
+    except FileNotFoundError:
+        return False
 
 
 async def _fetch(

@@ -8,7 +8,7 @@ import click
 
 from tracker.cli import formats
 from tracker.cli.byte_bar import byte_bar
-from tracker.cli.connection import connected
+from tracker.cli.connection import CommandFailed, connected
 from tracker.cli.lookup import find_run
 from tracker.cli.options import connection_options, option
 from tracker.cli.output import json_option, note, result, result_json
@@ -35,15 +35,15 @@ def command(
     What arrives is compared with the SHA-256 that was logged; a download that was
     interrupted goes on where it broke off.
     """
+    path = path.strip("/")
     with connected(uri, api_key) as client:
         run_id = find_run(client, run).info.run_id
-        parent = path.strip("/").rpartition("/")[0]
+        parent = path.rpartition("/")[0]
         listed = client.list_artifacts(run_id, parent, recursive=True)
         wanted = [
             e
             for e in listed
-            if not e.is_dir
-            and (not path or e.path == path or e.path.startswith(path.rstrip("/") + "/"))
+            if not e.is_dir and (not path or e.path == path or e.path.startswith(f"{path}/"))
         ]
         total = sum(entry.file_size or 0 for entry in wanted if entry.digest)
         done = 0
@@ -54,7 +54,13 @@ def command(
                 done += size
                 advance(done)
 
-            place = client.download_artifacts(run_id, path, output, progress=arrived)
+            try:
+                place = client.download_artifacts(run_id, path, output, progress=arrived)
+            except OSError as error:
+                raise CommandFailed(
+                    f"{error.filename or output} cannot be written: {error.strerror or error}",
+                    hint="What has arrived is kept; the same command goes on from there.",
+                ) from error
     references = [entry for entry in wanted if entry.digest is None]
     files = len(wanted) - len(references)
     if as_json:
