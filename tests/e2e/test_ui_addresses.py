@@ -18,6 +18,8 @@ VIEWS = {
         "/?q=nonsense",
         "/runs/sweep-03",
         "/experiments",
+        "/server",
+        "/nonsense",
     ),
     "dark": (
         "/?exp={sweep}&sel=sweep-00,sweep-01",

@@ -119,12 +119,22 @@ function View({ at }: { at: string }) {
   if (first === "models" && second) return <ModelView key={second} modelId={second} />;
   if (first === "trash") return <TrashView />;
   if (first === "server") return <ServerView />;
+  return <Nowhere />;
+}
+
+function Nowhere() {
+  useEffect(() => {
+    document.title = "Nothing here · tracker";
+  }, []);
   return (
-    <Empty title="There is nothing at this address">
-      <p>
-        <Link to="/">All runs</Link>
-      </p>
-    </Empty>
+    <>
+      <h1 class="sr-only">Nothing here</h1>
+      <Empty title="There is nothing at this address">
+        <p>
+          <Link to="/">All runs</Link>
+        </p>
+      </Empty>
+    </>
   );
 }
 
