@@ -11,6 +11,8 @@ import { options } from "./plot-options";
 import { crosshair, following, highlighted, type Hover } from "./pointing";
 import { Tooltip } from "./tooltip";
 
+const HIGHLIGHT_AFTER_MS = 60;
+
 export interface ChartProps {
   lines: readonly Line[];
   xKind: XKind;
@@ -72,7 +74,9 @@ export function Chart(props: ChartProps) {
     observer.observe(element);
     // What is scrolled away follows no pointer: a page may hold hundreds of charts.
     const sight = new IntersectionObserver((entries) => {
+      const wasInSight = isInSight.current;
       isInSight.current = entries.at(-1)!.isIntersecting;
+      if (isInSight.current && !wasInSight) made.redraw(false); // with the run highlighted since
     });
     sight.observe(element);
     return () => {
@@ -91,7 +95,12 @@ export function Chart(props: ChartProps) {
     made.setData([[ranges.x.min, ranges.x.max], [null, null]], true);
   }, [ranges, dark, props.xKind, props.isLogX, props.isLogY, props.height]);
   const bright = highlighted.value;
-  useEffect(() => plot.current?.redraw(false), [bright]);
+  // A pointer on its way crosses many lines: drawn is the one where it rests.
+  useEffect(() => {
+    if (!isInSight.current) return;
+    const timer = setTimeout(() => plot.current?.redraw(false), HIGHLIGHT_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [bright]);
 
   const at = crosshair.value;
   const isFollowing = at !== null && at.group === props.group && at.owner !== owner.current;
