@@ -15,7 +15,7 @@ from ingest.artifact_modes import refuse, served_routes
 from ingest.artifact_stores.cleaning import cleaning
 from ingest.artifact_stores.open import open_artifact_store
 from ingest.auth import Gate
-from ingest.blob_bodies import BLOB_TRANSFERS, Transfers, expect_late
+from ingest.blob_bodies import BLOB_TRANSFERS, Transfers
 from ingest.components import (
     APPEND_PIPELINE,
     CLOSING,
@@ -29,7 +29,7 @@ from ingest.components import (
 from ingest.counters import ServerCounters
 from ingest.event_stores.open import open_event_store
 from ingest.liveness import LeaseBook, exchanging, saving
-from ingest.middleware import expect, surround
+from ingest.middleware import expect, expect_late, surround
 from ingest.mlflow.services import mlflow_services
 from ingest.openapi import DOCUMENT, document_of
 from ingest.past_stores import past_builds

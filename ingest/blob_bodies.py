@@ -61,15 +61,6 @@ class Transfers:
 BLOB_TRANSFERS: web.AppKey[Transfers] = web.AppKey("blob_transfers", Transfers)
 
 
-async def expect_late(request: web.Request) -> None:
-    """Leave `Expect: 100-continue` to the one who reads the body, if anybody does.
-
-    Whether the client then sends a body that was not asked for is up to the client, so what
-    follows on the connection could be anything: it serves no further request.
-    """
-    request.protocol.close()
-
-
 async def body_of(request: web.Request, *, bytes_max: int, limit: str) -> AsyncIterator[bytes]:
     """The body in chunks of about 1 MiB. Raises TooLarge, naming `limit`, and BodyStalled."""
     length = request.content_length

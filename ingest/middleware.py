@@ -56,6 +56,7 @@ _QUIET_PATHS: Final = frozenset(
     }
 )
 _WATCHING_PATHS: Final = frozenset({"/health", "/ready", "/metrics", "/version"})
+BODY_NOT_ASKED_FOR: Final = web.RequestKey("body_not_asked_for", bool)
 _REQUEST_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 
 
@@ -104,6 +105,8 @@ def surround(
             for name, value in SECURITY_HEADERS.items():
                 # A page of the web UI has a policy of its own.
                 response.headers.setdefault(name, value)
+            if request.get(BODY_NOT_ASKED_FOR):
+                response.force_close()
         counters.requests[response.status] += 1
         seconds = time.monotonic() - started
         log_request(
@@ -114,8 +117,18 @@ def surround(
     return middleware
 
 
+async def expect_late(request: web.Request) -> None:
+    """Leave `Expect: 100-continue` to the one who reads the body, if anybody does.
+
+    Whether the client then sends a body that was not asked for is up to the client, so what
+    follows on the connection could be anything: it serves no further request.
+    """
+    request[BODY_NOT_ASKED_FOR] = True
+
+
 async def expect(request: web.Request) -> None:
     """Answer `Expect: 100-continue`; other expectations are ignored, as HTTP allows."""
+    request[BODY_NOT_ASKED_FOR] = False
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # It is no part of the answer that is to come.

@@ -163,6 +163,58 @@ async def test_a_client_that_asks_first_sends_only_what_is_needed(
     assert answer.startswith(b"HTTP/1.1 200 OK" if is_present else b"HTTP/1.1 100 Continue")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"/api/v1/blobs/{SHA256}",
+        "/api/v1/runs/{run_id}/artifacts/a.bin",
+        "/api/2.0/mlflow-artifacts/artifacts/0/{run_id}/artifacts/a.bin",
+    ],
+)
+async def test_who_is_asked_for_the_body_sends_it_and_may_send_more(
+    server: TestServer, address: str
+) -> None:
+    """As curl does with every file: it waits for 100 Continue before the body."""
+    created = await server.ask("POST", "/api/2.0/mlflow/runs/create", json={"experiment_id": "0"})
+    place = address.format(run_id=created.json["run"]["info"]["run_id"])
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        async with asyncio.timeout(30):
+            for _ in range(2):
+                writer.write(
+                    f"PUT {place}?again HTTP/1.1\r\nHost: localhost\r\n"
+                    f"Content-Length: {len(DATA)}\r\nExpect: 100-continue\r\n\r\n".encode()
+                )
+                first = await reader.readuntil(b"\r\n\r\n")
+                if first.startswith(b"HTTP/1.1 200"):
+                    break  # it is present already: whoever has not sent it need not
+                writer.write(DATA)
+                answer = await reader.readuntil(b"\r\n\r\n")
+
+                assert first.startswith(b"HTTP/1.1 100 Continue")
+                assert answer.startswith(b"HTTP/1.1 200 OK")
+                length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+    finally:
+        writer.close()
+
+
+async def test_who_is_not_asked_for_the_body_is_heard_no_more(server: TestServer) -> None:
+    await put(server)
+    head = (
+        f"PUT /api/v1/blobs/{SHA256} HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Length: 300\r\nExpect: 100-continue\r\n\r\n"
+    )
+
+    said = await speak(
+        server, head.encode() + b"x" * 300 + b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+    )
+
+    assert said.count(b"HTTP/1.1") == 1
+    assert b"\r\nConnection: close" in said
+
+
 async def test_a_blob_without_a_url_of_its_own_says_so(server: TestServer) -> None:
     await put(server)
 
