@@ -8,6 +8,10 @@ for the reads are written into its database directly, which is faster than its o
 An answer of MLflow's server on a kept connection comes in two pieces, the second of which waits
 some 45 ms for the client's delayed acknowledgement. One figure shows that stall, taken through
 MLflow's own client; the others are without it, as the connections here acknowledge at once.
+
+Takes some four minutes, more on a busy machine, nearly all of them MLflow's: it starts in one,
+and needs seconds for a chart and one or two minutes for the long history, which is therefore
+read once.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import time
 import urllib.request
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -53,6 +58,11 @@ for step in range(int(sys.argv[2])):
     times.append(time.perf_counter() - began)
 print(sorted(times)[len(times) // 2] * 1000)
 """
+# What each server imports, so that none compiles anything while its start is timed.
+IMPORTS = {
+    "tracker": "import ingest.serving, tracker.cli.main",
+    "mlflow": "import mlflow.cli, mlflow.server.fastapi_app, mlflow.store.db.utils",
+}
 API = "/api/2.0/mlflow"
 CLIENTS = 4
 STEPS, KEYS = 20, 50  # of one batch: 1,000 metrics
@@ -60,6 +70,10 @@ RUNS, METRICS_PER_RUN, PARAMS_PER_RUN = 10_000, 5, 5
 POINTS = 1_000_000
 PAGE = 25_000
 START_TIMEOUT_S = 180.0
+# A server that works on in the background, or shares its cores, is not waited for longer.
+IDLE_TIMEOUT_S = 30.0
+CLIENT_CALLS = 80
+FILLERS = 8  # so that appends share the disk's waits
 T0_MS = 1_700_000_000_000
 
 
@@ -87,14 +101,30 @@ class Server:
             *("--backend-store-uri", database),
         ]
 
+    @property
+    def python(self) -> str:
+        return str(MLFLOW.with_name("python")) if self.name == "mlflow" else sys.executable
+
+    def _environment(self) -> dict[str, str]:
+        """Without settings, and with a place for compiled modules: both start from those."""
+        left_out = ("TRACKER_", "MLFLOW_", "PYTHON")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+        return clean | {
+            "TRACKER_HOME": str(self.folder),
+            "TRACKER_SPOOL_DIR": str(self.folder / "spool"),
+            "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
+        }
+
     @contextmanager
     def running(self) -> Iterator[None]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("TRACKER_", "MLFLOW_"))}
-        own = {"TRACKER_HOME": str(self.folder), "TRACKER_SPOOL_DIR": str(self.folder / "spool")}
+        environ = self._environment()
+        subprocess.run(
+            [self.python, "-W", "ignore", "-c", IMPORTS[self.name]], env=environ, check=True
+        )
         with (self.folder / "server.log").open("wb") as log:
             began = time.perf_counter()
             process = subprocess.Popen(
-                self.command, env=clean | own, stdout=log, stderr=log, start_new_session=True
+                self.command, env=environ, stdout=log, stderr=log, start_new_session=True
             )
             try:
                 self._await_answer(process, f"{API}/experiments/get?experiment_id=0")
@@ -120,8 +150,8 @@ class Server:
 
     def _await_idle(self, pid: int) -> None:
         """Until the whole tree has used less than a tenth of a core for two seconds."""
-        used = _cpu_s(pid)
-        for _ in range(60):
+        used, until = _cpu_s(pid), time.monotonic() + IDLE_TIMEOUT_S
+        while time.monotonic() < until:
             time.sleep(2)
             now = _cpu_s(pid)
             if now - used < 0.2:
@@ -274,8 +304,13 @@ def fill_mlflow(server: Server) -> None:
 
 
 def fill_tracker(server: Server) -> None:
-    for i, (run_id, params, metrics) in enumerate(run_rows()):
-        _append_run(server, run_id, i, params, metrics)
+    with ThreadPoolExecutor(FILLERS) as pool:
+        appended = [
+            pool.submit(_append_run, server, run_id, i, params, metrics)
+            for i, (run_id, params, metrics) in enumerate(run_rows())
+        ]
+        for one in appended:
+            one.result()
     _append_run(server, SERIES_RUN, RUNS, {}, {})
     values, n = series(), 50_000
     for start in range(0, POINTS, n):
@@ -335,11 +370,14 @@ def _append(
 Ask = Callable[[], object]
 
 
-def p50s_ms(asks: Sequence[Ask], *, seconds: float, most: int) -> list[float]:
+def p50s_ms(
+    asks: Sequence[Ask], *, seconds: float, most: int, is_warmed: bool = True
+) -> list[float]:
     """The p50 of each, asked in turns, so that whatever else the machine does hits all alike."""
     times: list[list[float]] = [[] for _ in asks]
-    for ask in asks:
-        ask()
+    if is_warmed:
+        for ask in asks:
+            ask()
     until = time.perf_counter() + seconds
     while len(times[0]) < most and (time.perf_counter() < until or not times[0]):
         for ask, own in zip(asks, times, strict=True):
@@ -354,7 +392,7 @@ def client_call_ms(server: Server) -> float:
     python = str(MLFLOW.with_name("python"))
     url = f"http://127.0.0.1:{server.port}"
     done = subprocess.run(
-        [python, "-c", CLIENT, url, "150"], check=True, capture_output=True, text=True
+        [python, "-c", CLIENT, url, str(CLIENT_CALLS)], check=True, capture_output=True, text=True
     )
     return float(done.stdout.splitlines()[-1])
 
@@ -426,32 +464,45 @@ FIGURES = {
 
 def measure(servers: Sequence[Server], seconds: float) -> list[list[float]]:
     """A row of figures for each of FIGURES, a column for each server."""
+    say("log-batch")
     rates = [
         asyncio.run(log_batches(server, seconds, 40 if server.name == "mlflow" else 1200))
         for server in servers
     ]
+    say("log-metric")
     singles = p50s_ms([single_metrics(server) for server in servers], seconds=6, most=300)
+    say("log_metric through the client")
     through_client = [client_call_ms(server) for server in servers]
+    say("filling both")
     for server in servers:
         (fill_mlflow if server.name == "mlflow" else fill_tracker)(server)
 
     def each(ask: Callable[[Server], None]) -> list[Ask]:
         return [partial(ask, server) for server in servers]
 
+    say("search")
+    searches = p50s_ms(each(search), seconds=10, most=100)
+    say("chart")
+    charts = p50s_ms(each(chart), seconds=10, most=50)
+    say("history")
+    histories = p50s_ms(each(history), seconds=1, most=1, is_warmed=False)
     return [
         [server.start_s for server in servers],
         [server.idle_mb for server in servers],
-        rates,
-        singles,
-        through_client,
-        p50s_ms(each(search), seconds=20, most=100),
-        p50s_ms(each(chart), seconds=20, most=50),
-        p50s_ms(each(history), seconds=1, most=1),
+        *(rates, singles, through_client, searches, charts, histories),
     ]
+
+
+def say(what: str) -> None:
+    """What is measured now, and when it began."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 8.0
+    # Who is told to stop ends its servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    say("starting both")
     print(describe_machine())
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         tracker, mlflow = Server("tracker", Path(ours)), Server("mlflow", Path(theirs))
