@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def run(*arguments: object) -> Result:
     return done
 
 
+def upload(source: Path, *paths: str) -> Result:
+    """Sent, and folded: the answers of a crowded server may be behind."""
+    done = run("upload", RUN, source)
+    deadline = time.monotonic() + 60
+    while not all(f'"{path}"' in run("list", RUN, "-r", "--json").stdout for path in paths):
+        assert time.monotonic() < deadline, "the tree was not folded in a minute"
+        time.sleep(0.1)
+    return done
+
+
 @pytest.mark.parametrize(("number", "said"), [(1, "1 file, 5 B"), (2, "2 files, 10 B")])
 def test_files_that_are_sent_and_fetched_are_counted_in_words(
     home: Path, number: int, said: str
@@ -45,7 +56,7 @@ def test_files_that_are_sent_and_fetched_are_counted_in_words(
     for each in range(number):
         (folder / f"{each}.txt").write_text(f"{number} {each}\n\n")
 
-    sent = run("upload", RUN, folder)
+    sent = upload(folder, *(f"{folder.name}/{each}.txt" for each in range(number)))
     listed = run("list", RUN)
     fetched = run("download", RUN, folder.name, "-o", home / "got")
 
@@ -60,7 +71,7 @@ def test_files_that_are_sent_and_fetched_are_counted_in_words(
 @pytest.mark.parametrize("path", ["a.txt", "/a.txt"])
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(home: Path, path: str) -> None:
     (home / "a.txt").write_text("x")
-    run("upload", RUN, home / "a.txt")
+    upload(home / "a.txt", "a.txt")
 
     fetched = run("download", RUN, path, "-o", home / "got")
     refused = CliRunner().invoke(command, ["download", RUN, path, "-o", str(home / "a.txt" / "b")])
