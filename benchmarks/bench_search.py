@@ -29,6 +29,7 @@ import psutil
 from aiohttp import web
 
 from benchmarks.machine import describe_machine
+from ingest.event_stores.leases import LeaseRow
 from ingest.routes import runs as runs_routes
 from ingest.state import LEASES, READ_STORES, ReadStores
 from projections import sql
@@ -187,6 +188,9 @@ async def timed(ask: Callable[[], Awaitable[int]], *, seconds: float) -> Timing:
 class _NoLeases:
     def live_run_ids(self) -> frozenset[str]:
         return frozenset()
+
+    def held(self) -> Sequence[LeaseRow]:
+        return ()
 
     def expires_us(self, writer_id: str) -> int | None:
         return None

@@ -113,7 +113,7 @@ def start_and_wait(home: Path, script: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     "work",
     [
-        "import time; time.sleep(60)",
+        "import time; time.sleep(600)",
         "\nwhile True: tracker.log_metric('b', 1.0)",
         "\nwhile True: pass",
     ],
@@ -122,7 +122,7 @@ def test_sigterm_kills_the_run_and_then_the_process(tmp_path: Path, work: str) -
     process = start_and_wait(tmp_path, f"{STARTED}print('ready', flush=True){work and ';'}{work}")
     time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
     assert process.returncode == -signal.SIGTERM
     owner = recorded(tmp_path)[0]
@@ -132,10 +132,10 @@ def test_sigterm_kills_the_run_and_then_the_process(tmp_path: Path, work: str) -
 
 def test_ctrl_c_kills_the_run(tmp_path: Path) -> None:
     process = start_and_wait(
-        tmp_path, f"{STARTED}print('ready', flush=True)\nimport time\ntime.sleep(60)"
+        tmp_path, f"{STARTED}print('ready', flush=True)\nimport time\ntime.sleep(600)"
     )
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
     assert process.returncode == -signal.SIGINT
     assert only_writer(tmp_path).data_of("run.ended")["status"] == "KILLED"
@@ -145,11 +145,11 @@ def test_a_sigterm_handler_of_the_user_stays_in_charge(tmp_path: Path) -> None:
     script = (
         "import signal, sys\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        f"{STARTED}print('ready', flush=True)\nimport time\ntime.sleep(60)"
+        f"{STARTED}print('ready', flush=True)\nimport time\ntime.sleep(600)"
     )
     process = start_and_wait(tmp_path, script)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
     assert process.returncode == 7
     ended = only_writer(tmp_path).data_of("run.ended")

@@ -6,7 +6,7 @@ import re
 
 import click
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tracker.cli.grid import cells_wide
@@ -121,6 +121,7 @@ def test_values_without_a_place_on_the_axis_are_no_plot() -> None:
     height=st.integers(6, 40),
     log=st.booleans(),
 )
+@example([0.0, 1e-322], 0, [1] * 60, 1, 60, 12, False)  # as narrow as numbers can be
 @settings(max_examples=150, deadline=None)
 def test_any_series_is_drawn_within_its_size(
     values: list[float],

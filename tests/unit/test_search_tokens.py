@@ -38,11 +38,11 @@ def test_any_text_is_parsed_or_refused_within_its_columns(text: str) -> None:
 def test_hostile_texts_are_refused_in_linear_time(part: str) -> None:
     for prefix in ("", "tags.a = ", "duration > ", "end_time > now-", "metrics.a IN (1,"):
         text = prefix + part * (60_000 // len(part)) + "x"
-        began = time.perf_counter()
+        began = time.thread_time()
 
         _refusal(text)
 
-        assert time.perf_counter() - began < 5.0, (prefix, part)
+        assert time.thread_time() - began < 5.0, (prefix, part)
 
 
 def _refusal(text: str) -> InvalidQuery | None:

@@ -155,14 +155,17 @@ def _has_place(value: float, *, log: bool) -> bool:
 def _scaled(
     low: float, high: float, dots: int, scale: Callable[[float], float]
 ) -> Callable[[float], int]:
-    """From a value to its dot. Halved first: the whole range of float64 has no difference."""
+    """From a value to its dot. Halved first: the whole range of float64 has no difference.
+
+    A share of the range, not dots per unit: of a range of subnormal numbers those are infinite.
+    """
     bottom, top = scale(low) / 2, scale(high) / 2
     if top <= bottom:
         return lambda value: dots // 2
-    dots_per_unit = (dots - 1) / (top - bottom)
 
     def dot_of(value: float) -> int:
-        return min(dots - 1, max(0, round((scale(value) / 2 - bottom) * dots_per_unit)))
+        share = (scale(value) / 2 - bottom) / (top - bottom)
+        return min(dots - 1, max(0, round(share * (dots - 1))))
 
     return dot_of
 
