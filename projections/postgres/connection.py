@@ -165,6 +165,19 @@ class PostgresConnection:
         self.script(sql, within_s=ANSWER_S)
         self._plans = plans
 
+    def commit(self) -> None:
+        """End the transaction that is open. Raises when there is none, or it has failed."""
+        self.check_transaction()
+        if self._run(self._connection.execute("COMMIT")) != "COMMIT":
+            # COMMIT of a transaction that has failed is a ROLLBACK, and no error.
+            raise asyncpg.InFailedSQLTransactionError("the transaction was rolled back")
+
+    def check_transaction(self) -> None:
+        """Raises InterfaceError when the transaction that was begun is gone: its connection was
+        lost, and what is asked now would be asked of another one, outside of any."""
+        if not self.in_transaction:
+            raise asyncpg.InterfaceError("the connection was lost in the middle of a transaction")
+
     def direct(self, sql: str, *arguments: Any, within_s: float | None = None) -> list[Any]:
         """A statement in PostgreSQL's own words, in the transaction that is open or its own."""
         if not self._is_pooled or self.in_transaction:

@@ -69,7 +69,7 @@ def transaction(
     try:
         connection.begin(begin)
         result = work(connection)
-        connection.script("COMMIT")
+        connection.commit()
     except BaseException:
         roll_back(connection)
         raise

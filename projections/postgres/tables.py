@@ -100,6 +100,7 @@ class PostgresTables:
         """Inside `moving`."""
 
         def run(connection: PostgresConnection) -> T:
+            connection.check_transaction()  # a session that lost it has a new one
             connection.forget_ahead()
             return work(connection)
 
@@ -119,7 +120,7 @@ class PostgresTables:
         try:
             await self._session.run(lambda connection: self._begin(connection, to))
             yield self
-            await self._session.run(lambda connection: connection.script("COMMIT"))
+            await self._session.run(lambda connection: connection.commit())
         except BaseException as error:
             await self._give_up()
             if isinstance(error, DRIVER_ERRORS) and is_about_the_store(error):
