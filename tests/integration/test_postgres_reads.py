@@ -178,20 +178,20 @@ async def test_nobody_takes_over_beside_a_switch_and_a_paused_one_is_undone(
         await former.builds.switch(first)
         second, projection = await former.begin(store)
         await projection.aclose()
-        script, reached, taken = PostgresConnection.script, asyncio.Event(), asyncio.Event()
+        commit, reached, taken = PostgresConnection.commit, asyncio.Event(), asyncio.Event()
         loop, commits = asyncio.get_running_loop(), iter(("of the statistics", "of the switch"))
 
-        def stopped(self: PostgresConnection, sql: str, *, within_s: float | None = None) -> None:
-            if sql == "COMMIT" and next(commits) == "of the switch":
+        def stopped(self: PostgresConnection) -> None:
+            if next(commits) == "of the switch":
                 # The process stops here, for longer than it may.
                 loop.call_soon_threadsafe(reached.set)
                 asyncio.run_coroutine_threadsafe(taken.wait(), loop).result()
-            script(self, sql, within_s=within_s)
+            commit(self)
 
-        monkeypatch.setattr(PostgresConnection, "script", stopped)
+        monkeypatch.setattr(PostgresConnection, "commit", stopped)
         switching = asyncio.create_task(former.builds.switch(second))
         await reached.wait()
-        monkeypatch.setattr(PostgresConnection, "script", script)
+        monkeypatch.setattr(PostgresConnection, "commit", commit)
         await paused(former)
         await leads(latter)
         serving = await latter.builds.current("runs")
