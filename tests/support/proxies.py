@@ -24,7 +24,8 @@ def served(proxy: Proxy) -> Iterator[None]:
     async def serve() -> None:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, access_log=None)
+        # Who is still asking when the test is over was killed, or is asking too late.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", proxy.port).start()
         started.set()
