@@ -7,7 +7,6 @@ number with the text, so READY is never READY), and NaN (it keeps 0 instead).
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,14 @@ from tests.support import mlflow_model_searches
 from tests.support.http_server import TestServer, events_body, serving
 from tests.support.mlflow_reference import (
     API,
+    IS_LONG,
+    SEED,
     reference_environment,
     running_reference,
     start_reference,
 )
 from tracker.events.types import Event, EventType
 
-SEED = int(os.environ.get("TRACKER_TEST_SEED", "20261121"))
-IS_LONG = os.environ.get("TRACKER_CHAOS_ROUNDS") == "full"
 QUERIES = 3_000 if IS_LONG else 100
 MODELS = 60 if IS_LONG else 40
 RUNS = 4

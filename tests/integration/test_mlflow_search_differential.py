@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,8 @@ import pytest
 from tests.support import mlflow_searches
 from tests.support.http_server import TestServer, serving
 from tests.support.mlflow_reference import (
+    IS_LONG,
+    SEED,
     fill,
     history_of,
     normal,
@@ -23,8 +24,6 @@ from tests.support.mlflow_reference import (
     start_reference,
 )
 
-SEED = int(os.environ.get("TRACKER_TEST_SEED", "20261121"))
-IS_LONG = os.environ.get("TRACKER_CHAOS_ROUNDS") == "full"
 RUN_QUERIES = 5_000 if IS_LONG else 1_000
 EXPERIMENT_QUERIES = 1_000 if IS_LONG else 60
 HISTORY_QUERIES = 500 if IS_LONG else 50

@@ -20,9 +20,10 @@ from mlflow.entities import (
     LoggedModelTag,
     Metric,
 )
-from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import sqlalchemy_store
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+from tests.mlflow.reference_answers import Page, answer
 
 logging.disable(logging.CRITICAL)
 
@@ -74,35 +75,23 @@ def put(store: SqlAlchemyStore, model: dict[str, Any]) -> None:
         store.delete_logged_model(model_id)
 
 
-def answer(store: SqlAlchemyStore, query: dict[str, Any]) -> dict[str, Any]:
-    pages: list[list[str]] = []
-    token = None
-    try:
-        while len(pages) < query["pages"]:
-            page = store.search_logged_models(
-                query["experiment_ids"],
-                query["filter"] or None,  # what is empty is None to its server, and in its tokens
-                query["datasets"] or None,
-                query["max_results"],
-                query["order_by"] or None,
-                token,
-            )
-            pages.append([model.model_id for model in page])
-            token = page.token
-            if not token:
-                break
-    except MlflowException as error:
-        return {"error_code": error.error_code, "message": error.message}
-    except Exception as error:  # noqa: BLE001  # its server answers 500 to whatever it is
-        return {"error_code": "INTERNAL_ERROR", "message": repr(error)}
-    return {"pages": pages}
+def search(store: SqlAlchemyStore, query: dict[str, Any], token: str | None) -> Page:
+    page = store.search_logged_models(
+        query["experiment_ids"],
+        query["filter"] or None,  # what is empty is None to its server, and in its tokens
+        query["datasets"] or None,
+        query["max_results"],
+        query["order_by"] or None,
+        token,
+    )
+    return [model.model_id for model in page], page.token
 
 
 def main(asked_path: str, folder: str) -> None:
     asked = json.loads(Path(asked_path).read_text())
     store = SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", f"{folder}/artifacts")
     fill(store, asked["data"])
-    print(json.dumps([answer(store, query) for query in asked["queries"]]))
+    print(json.dumps([answer(search, store, query) for query in asked["queries"]]))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,11 +25,10 @@ from mlflow.entities import (
     RunTag,
     ViewType,
 )
-from mlflow.exceptions import MlflowException
 from mlflow.store.tracking import sqlalchemy_store
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-Page = tuple[list[Any], str | None]
+from tests.mlflow.reference_answers import Page, answer
 
 logging.disable(logging.CRITICAL)
 
@@ -109,24 +107,6 @@ def experiment_page(store: SqlAlchemyStore, query: dict[str, Any], token: str | 
 def history_page(store: SqlAlchemyStore, query: dict[str, Any], token: str | None) -> Page:
     page = store.get_metric_history(query["run_id"], query["key"], query["max_results"], token)
     return [[m.timestamp, m.step, repr(m.value)] for m in page], page.token
-
-
-def answer(
-    search: Callable[..., Page], store: SqlAlchemyStore, query: dict[str, Any]
-) -> dict[str, Any]:
-    pages: list[list[Any]] = []
-    token = None
-    try:
-        while len(pages) < query["pages"]:
-            page, token = search(store, query, token)
-            pages.append(page)
-            if not token:
-                break
-    except MlflowException as error:
-        return {"error_code": error.error_code, "message": error.message}
-    except Exception as error:  # noqa: BLE001  # its server answers 500 to whatever it is
-        return {"error_code": "INTERNAL_ERROR", "message": repr(error)}
-    return {"pages": pages}
 
 
 def main(asked_path: str, folder: str) -> None:

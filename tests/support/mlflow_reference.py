@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from array import array
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.http_server import TestServer, events_body, frames_body
-from tests.support.mlflow_programs import NEWEST, PROGRAMS
+from tests.support.mlflow_programs import NEWEST, PROGRAMS, ROOT
 from tests.support.processes import environment
 from tracker.events import wire
 from tracker.events.types import Event, EventType
 
 API = "/api/2.0/mlflow"
+SEED = int(os.environ.get("TRACKER_TEST_SEED", "20261121"))
+"""Of what is asked at random."""
+IS_LONG = os.environ.get("TRACKER_CHAOS_ROUNDS") == "full"
 
 
 async def fill(server: TestServer, data: dict[str, Any]) -> None:
@@ -122,7 +126,7 @@ async def running_reference(
 
 
 def reference_environment(home: Path) -> dict[str, str]:
-    return environment(home)
+    return environment(home, PYTHONPATH=str(ROOT))
 
 
 async def pages_of(
