@@ -35,6 +35,18 @@ print(writer.meta.run_id, flush=True)
 time.sleep(60)
 """
 
+# The kernel closes the files of a process that ends before it says that the process is gone.
+DYING = TRAINING.replace(
+    "time.sleep(60)",
+    """sys.stdin.readline()
+import os
+for name in os.listdir("/proc/self/fd"):
+    if os.path.realpath(f"/proc/self/fd/{name}") == str(writer.folder.lock):
+        os.close(int(name))
+time.sleep(0.5)
+os._exit(3)""",
+)
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
@@ -70,9 +82,10 @@ def until(condition: Callable[[], Any], *, timeout_s: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def train(root: SpoolRoot, uri: str) -> tuple[subprocess.Popen[str], str]:
+def train(root: SpoolRoot, uri: str, script: str = TRAINING) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", TRAINING, str(root.path), uri],
+        [sys.executable, "-c", script, str(root.path), uri],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
@@ -156,6 +169,23 @@ def test_a_killed_training_is_reported_once_with_its_reason(
     expected = known if kernel_tells_how_others_ended() else unknown
     assert (run["end_reason"], run.get("end_detail")) == expected
     assert list(root.writer_folders()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody watches the process")
+def test_who_has_lost_its_lock_but_is_not_gone_yet_is_dying(
+    root: SpoolRoot, server: ServerProcess
+) -> None:
+    training, run_id = train(root, server.uri, DYING)
+    ensure_running(root)
+    until(lambda: len(events_of(server, run_id)) == 101)
+
+    training.communicate("go on\n")
+    until(lambda: run_of(server, run_id)["status"] == "FAILED")
+    run = run_of(server, run_id)
+
+    known, unknown = ("exited without ending the run", "exit code 3"), ("lost", None)
+    expected = known if kernel_tells_how_others_ended() else unknown
+    assert (run["end_reason"], run.get("end_detail")) == expected
 
 
 def test_a_helper_outlives_the_training_and_waits_for_its_server(

@@ -298,7 +298,7 @@ class Delivery:
             self.state.status = DeliveryStatus.DELIVERED
             return
         has_said_something = self.state.next_seq > 1
-        is_dead_owner = self._meta.is_owner and self._meta.run_id and not self._watch.is_alive()
+        is_dead_owner = self._meta.is_owner and self._meta.run_id and not self._has_closed()
         if has_said_something and is_dead_owner:
             if not await self._report_dead(await self._ending()):
                 return
@@ -306,6 +306,14 @@ class Delivery:
             await self._report(Lease(self._meta.writer_id, self._meta.run_id, "closed"))
         self._clearing.remove_folder()
         self.state.status = DeliveryStatus.DELIVERED
+
+    def _has_closed(self) -> bool:
+        """Whether the writer was closed in order, by a process that lives on.
+
+        One that dies loses its lock some time before it is gone. But whoever closes a writer
+        gives its reserve back before the lock, and whoever dies does not.
+        """
+        return self._watch.is_alive() and not self._folder.reserve.exists()
 
     async def _report_dead(self, ending: Ending) -> bool:
         """Tell the server; False if it wants records first that it turns out not to have."""
