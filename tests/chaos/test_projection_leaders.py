@@ -167,7 +167,10 @@ async def test_of_two_servers_that_believe_they_lead_one_folds(tmp_path: Path) -
                 # Both at once, for as long as the one that was woken does not know better.
                 await load.goes_on()
                 await is_folded(load, leader.uri)
-                assert await pair.leader() == (successor, next_token)
+                leads, its_token = await pair.leader()
+                # A lease may lapse on a busy machine and be taken anew, but nobody leads on
+                # with one that another has taken.
+                assert its_token > next_token or (leads, its_token) == (successor, next_token)
 
 
 async def next_seq(pair: Pair, index: int) -> int:
