@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: browser ui ui-check ui-shots help demo test check format chaos bench bench-incumbents clean
+.PHONY: ready browser ui ui-check ui-shots help demo test check format chaos bench bench-incumbents clean
 
 help:
 	@echo "make demo              train a small model, take its server away, and look at what was tracked"
@@ -51,8 +51,12 @@ $(VENV)-mlflow-old/.ready: tests/mlflow/requirements-old.txt
 	@$(VENV)-mlflow-old/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e .
 	@touch $@
 
+# All that `check` and `test` need; with --jobs side by side.
+ready: $(VENV)/.dev-ready $(VENV)-mlflow/.ready $(VENV)-mlflow-old/.ready browser
+	@! command -v npm >/dev/null || $(MAKE) --no-print-directory ui/node_modules/.package-lock.json
+
 test: $(VENV)/.dev-ready $(VENV)-mlflow/.ready $(VENV)-mlflow-old/.ready browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --tb short $(PYTEST_ARGS)
 
 # The tests of the web UI drive a real browser. Debian's Chromium is installed when none is
 # there; elsewhere install Chromium or Chrome, or set TRACKER_TEST_BROWSER to one.
