@@ -17,6 +17,7 @@ from ingest.errors import (
     ExperimentExists,
     ExperimentNotFound,
     InvalidRequest,
+    ProjectionBehind,
 )
 from ingest.schemas import CreateExperiment, PatchExperiment
 from projections.read_models import ExperimentView, RunsReadStore
@@ -26,24 +27,45 @@ from tracker.events.types import Event, EventType
 STREAM = ""
 
 
-async def create_experiment(decider: Decider, command: CreateExperiment) -> tuple[str, int]:
-    """(id, position) of the new experiment. Raises ExperimentExists."""
-    decided: list[str] = []
+async def create_experiment(
+    decider: Decider, command: CreateExperiment
+) -> tuple[ExperimentView, int]:
+    """(the new experiment, its position). Raises ExperimentExists.
+
+    It may be recorded and not folded yet: whoever was told to send it again would then hear
+    that the name is taken, by himself.
+    """
+    decided: list[ExperimentView] = []
 
     async def decide(now_us: int) -> Sequence[Event]:
         runs = decider.reads.runs
         await _check_name_is_free(runs, command.name)
         experiment_id, order_us = await _free_id(runs, command.name)
-        decided.append(experiment_id)
         data: dict[str, Any] = {"experiment_id": experiment_id, "name": command.name}
         if command.artifact_location is not None:
             data["artifact_location"] = command.artifact_location
         if command.tags:
             data["tags"] = command.tags
         time_us = max(now_us, order_us + 1)
+        decided.append(
+            ExperimentView(
+                experiment_id=experiment_id,
+                name=command.name,
+                lifecycle_stage="active",
+                artifact_location=command.artifact_location,
+                created_time_us=time_us,
+                updated_time_us=time_us,
+                tags=command.tags or {},
+            )
+        )
         return [Event(EventType.EXPERIMENT_CREATED, time_us, data)]
 
-    position = await decider.take(STREAM, decide)
+    try:
+        position = await decider.take(STREAM, decide)
+    except ProjectionBehind as error:
+        if "position" not in error.details:
+            raise
+        position = error.details["position"]
     return decided[-1], position
 
 

@@ -6,7 +6,8 @@ count on it. (The native API frees the name of a deleted experiment.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -54,10 +55,10 @@ async def create(request: web.Request) -> web.Response:
             raise _exists(name)
         command = CreateExperiment(name=name, artifact_location=location, tags=tags)
         try:
-            experiment_id, _ = await create_experiment(decider_of(request), command)
+            created, _ = await create_experiment(decider_of(request), command)
         except ExperimentExists:
             raise _exists(name) from None
-    return json_answer({"experiment_id": experiment_id})
+    return json_answer({"experiment_id": created.experiment_id})
 
 
 def _exists(name: str) -> Exception:
@@ -139,11 +140,18 @@ async def _in_stage(request: web.Request, stage: str) -> ExperimentView:
 
 async def _patch(request: web.Request, experiment_id: str, command: PatchExperiment) -> None:
     async with request.app[MLFLOW].locks.of(STREAM):
-        try:
+        with _recorded_is_done():
             await patch_experiment(decider_of(request), experiment_id, command)
-        except ProjectionBehind as error:
-            if "position" not in error.details:
-                raise
+
+
+@contextmanager
+def _recorded_is_done() -> Iterator[None]:
+    """What is recorded and not folded yet must not be sent again."""
+    try:
+        yield
+    except ProjectionBehind as error:
+        if "position" not in error.details:
+            raise
 
 
 async def set_tag(request: web.Request) -> web.Response:
@@ -200,4 +208,5 @@ async def _change_active(
         return [Event(kind, time_us, data) for kind, data in changes(view)]
 
     async with request.app[MLFLOW].locks.of(STREAM):
-        await decider.take(STREAM, decide)
+        with _recorded_is_done():
+            await decider.take(STREAM, decide)

@@ -9,9 +9,10 @@ from aiohttp import web
 
 from ingest.errors import ProjectionBehind
 from ingest.mlflow.errors import invalid
-from ingest.mlflow.reading import run_not_found
+from ingest.mlflow.reading import run_not_found, run_view
 from ingest.mlflow.services import MLFLOW
 from ingest.routes.experiments import decider_of
+from ingest.state import READ_STORES
 from projections.read_models import RunView
 from tracker import tag_names
 from tracker.events.types import Event, EventType
@@ -56,19 +57,18 @@ def check_active(view: RunView) -> None:
 
 
 async def check_run_takes(request: web.Request, run_id: str) -> None:
-    """Raise unless the run exists and is active; see services.ActiveRuns."""
+    """Raise unless the run exists and is active; see services.ActiveRuns.
+
+    ProjectionBehind when that is not known yet: a run that is not folded is not one that is
+    not there, and nobody sends again what was answered with 404.
+    """
     services = request.app[MLFLOW]
     if services.active.is_known(run_id):
         return
-    decider = decider_of(request)
-    view = await decider.reads.runs.get_run(run_id, live_run_ids=frozenset())
+    view = await request.app[READ_STORES].runs.get_run(run_id, live_run_ids=frozenset())
     if view is None:
         # It may be in the log already: told by another server, or a native client just now.
-        head = (await decider.store.head()).next_position - 1
-        await decider.reads.wait_for(head, timeout_s=1.0)
-        view = await decider.reads.runs.get_run(run_id, live_run_ids=frozenset())
-        if view is None:
-            raise run_not_found(run_id)
+        view = await run_view(request, run_id)
     check_active(view)
     services.active.remember(run_id)
 

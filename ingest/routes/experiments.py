@@ -81,8 +81,11 @@ async def _named(request: web.Request, name: str) -> Page[ExperimentView]:
 
 async def create(request: web.Request) -> web.Response:
     command = await read_json(request, CreateExperiment)
-    experiment_id, position = await create_experiment(decider_of(request), command)
-    return await _answer(request, experiment_id, position, status=201)
+    created, position = await create_experiment(decider_of(request), command)
+    found = await request.app[READ_STORES].runs.get_experiment(created.experiment_id)
+    is_folded = found is not None and found.name == created.name
+    shown = found if found is not None and is_folded else created
+    return json_answer(experiment_json(shown, position=position), status=201)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -105,7 +108,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def _answer(
-    request: web.Request, experiment_id: str, position: int | None = None, *, status: int = 200
+    request: web.Request, experiment_id: str, position: int | None = None
 ) -> web.Response:
     stores = request.app[READ_STORES] if position is not None else await asked_stores(request)
     runs = stores.runs
@@ -113,7 +116,7 @@ async def _answer(
     experiment = await runs.get_experiment(experiment_id)
     if experiment is None:
         raise ExperimentNotFound(f"there is no experiment {experiment_id[:64]!r}")
-    return json_answer(experiment_json(experiment, position=at), status=status)
+    return json_answer(experiment_json(experiment, position=at))
 
 
 ROUTES = (
