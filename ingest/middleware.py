@@ -101,6 +101,10 @@ def surround(
             SERVER_LOG.exception("request failed", extra={"fields": {"request_id": request_id}})
             response = refusal(error, counters, request_id, path=path)
         if not response.prepared:
+            if request.writer.output_size > 0 and request.transport is not None:
+                # Another answer was begun, and this one would be taken for more of its body:
+                # a cut connection is all that can still be said.
+                request.transport.abort()
             response.headers[REQUEST_ID_HEADER] = request_id
             for name, value in SECURITY_HEADERS.items():
                 # A page of the web UI has a policy of its own.
