@@ -90,12 +90,12 @@ class ReaderPool:
             ) from error
         try:
             return await session.run(lambda connection: _read(connection, begin, plans, query))
-        except asyncpg.QueryCanceledError as error:
-            raise InvalidQuery(
-                f"the search took longer than {QUERY_TIMEOUT_S:.0f} seconds",
-                hint="narrow it by experiment or by a condition on a param or metric",
-            ) from error
         except DRIVER_ERRORS as error:
+            if searches and isinstance(error, asyncpg.QueryCanceledError):
+                raise InvalidQuery(
+                    f"the search took longer than {QUERY_TIMEOUT_S:.0f} seconds",
+                    hint="narrow it by experiment or by a condition on a param or metric",
+                ) from error
             if not is_about_the_store(error):
                 raise  # a bug of ours, or a value that no check has stopped
             raise store_failed(error, "the read models cannot be read") from error

@@ -419,14 +419,23 @@ async def test_a_reader_that_finds_no_free_connection_is_told_to_try_again(
     await pool.aclose()
 
 
-async def test_a_search_that_takes_too_long_is_ended_and_the_next_one_answered(
-    postgres_dsn: str, store: PostgresEventStore
+@pytest.mark.parametrize(
+    ("searches", "meant", "says"),
+    [(True, InvalidQuery, "narrow"), (False, ProjectionStoreFailed, "try again")],
+)
+async def test_what_takes_too_long_is_ended_and_the_next_one_answered(
+    postgres_dsn: str,
+    store: PostgresEventStore,
+    searches: bool,
+    meant: type[Exception],
+    says: str,
 ) -> None:
+    """A search is to be narrowed; what asks for one thing by its name is to be asked again."""
     pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
     limit = "SET LOCAL statement_timeout = 50"
 
-    with pytest.raises(InvalidQuery, match="narrow"):
-        await pool.run(lambda c: c.direct("SELECT pg_sleep(20)"), first=limit)
+    with pytest.raises(meant, match=says):
+        await pool.run(lambda c: c.direct("SELECT pg_sleep(20)"), first=limit, searches=searches)
 
-    assert await pool.run(lambda c: c.direct("SELECT 1"), first=limit) == [(1,)]
+    assert await pool.run(lambda c: c.direct("SELECT 1")) == [(1,)]
     await pool.aclose()
