@@ -13,6 +13,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Set
 from pathlib import Path
 from typing import Final
 
@@ -45,16 +46,17 @@ def serve(root: SpoolRoot, settings: HelperSettings) -> None:
         if lock is None:
             return
         try:
-            was_told_to_end = asyncio.run(_ship(root, settings))
+            known = asyncio.run(_ship(root, settings))
         finally:
             lock.release()
-        # A run that began while the lock was still held has seen a helper that was leaving.
-        if was_told_to_end or not _has_live_writers(root):
+        # A run that began while the lock was still held has seen a helper that was leaving. It
+        # may have ended since, too: then nobody else looks at it.
+        if known is None or not _has_newcomers(root, known):
             return
 
 
-async def _ship(root: SpoolRoot, settings: HelperSettings) -> bool:
-    """Ship until idle (False) or told to end by a signal (True)."""
+async def _ship(root: SpoolRoot, settings: HelperSettings) -> Set[Path] | None:
+    """Ship until idle; return the writers that were seen, None if told to end by a signal."""
     shipper = Shipper(root.path, accepts=is_remote, key_of=settings.key_for)
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -73,7 +75,7 @@ async def _ship(root: SpoolRoot, settings: HelperSettings) -> bool:
             journal.note(shipper.states)
         shipper.stop()
         await shipping
-    return told.is_set()
+    return None if told.is_set() else shipper.seen
 
 
 class _Idleness:
@@ -93,13 +95,16 @@ class _Idleness:
         return now - self._busy_at > self._idle_s or now - self._live_at > give_up_s
 
 
-def _has_live_writers(root: SpoolRoot) -> bool:
+def _has_newcomers(root: SpoolRoot, known: Set[Path]) -> bool:
+    """Whether there is a writer that lives, or that the shipper which has ended never saw."""
     for folder in root.writer_folders():
         try:
             meta = load_meta(folder.meta)
         except MetaUnreadable:
             continue
-        if is_remote(meta) and writer_state(folder, meta) is WriterState.LIVE:
+        if is_remote(meta) and (
+            folder.path not in known or writer_state(folder, meta) is WriterState.LIVE
+        ):
             return True
     return False
 

@@ -12,7 +12,7 @@ to end: the helper process, a thread of the training, a server with a spool of i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,11 @@ class Shipper:
     def unreadable(self) -> Sequence[str]:
         """Folders that look like writers but cannot be read, as sentences."""
         return list(self._unreadable.values())
+
+    @property
+    def seen(self) -> Set[Path]:
+        """The folders of the writers that were delivered, or tried."""
+        return self._seen
 
     @property
     def writers_seen(self) -> int:
