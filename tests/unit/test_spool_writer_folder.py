@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,25 @@ def test_probes_do_not_take_each_other_for_a_live_process(tmp_path: Path) -> Non
         fcntl.flock(probe, fcntl.LOCK_SH)
 
         assert not is_locked(path)
+
+
+def test_a_process_that_was_stopped_while_it_probed_keeps_nobody_from_the_lock(
+    tmp_path: Path,
+) -> None:
+    import fcntl
+
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as probe:
+        fcntl.flock(probe, fcntl.LOCK_SH)
+        going_on = threading.Timer(0.5, fcntl.flock, [probe, fcntl.LOCK_UN])
+        going_on.start()
+
+        lock = FileLock.acquire(path, wait_s=0.01)
+        going_on.join()
+
+    assert lock is not None
+    lock.release()
 
 
 def test_a_lock_that_was_never_made_is_free(tmp_path: Path) -> None:

@@ -26,9 +26,11 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-# A probe holds the lock for microseconds, so who meets one gets it a moment later.
+# A probe holds the lock for microseconds, so who meets one gets it a moment later; unless the
+# probing process is stopped just then, for as long as a busy machine does that.
 _PROBE_PAUSE_S: Final = 0.002
 _PROBE_WAIT_S: Final = 0.05
+_STALLED_PROBE_WAIT_S: Final = 30.0
 
 
 class WriterState(StrEnum):
@@ -50,12 +52,16 @@ class FileLock:
 
     @classmethod
     def acquire(cls, path: Path, *, wait_s: float = _PROBE_WAIT_S) -> FileLock | None:
-        """Take the lock, made if absent; None if another process keeps it beyond `wait_s`."""
+        """Take the lock, made if absent; None if another process keeps it beyond `wait_s`.
+
+        Who only probes it is waited for longer: else nobody might take it at all.
+        """
         deadline = time.monotonic() + wait_s
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while not _try_lock(fd, shared=False):
-                if time.monotonic() >= deadline:
+                late_s = time.monotonic() - deadline
+                if late_s >= 0 and (late_s > _STALLED_PROBE_WAIT_S or is_locked(path)):
                     os.close(fd)
                     return None
                 time.sleep(_PROBE_PAUSE_S)
