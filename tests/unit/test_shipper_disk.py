@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tracker.shipper.oneshot import sync
 from tracker.shipper.transmit import Transmitter
 from tracker.spool.acks import read_ack, write_ack
 from tracker.spool.folder import SpoolRoot
+from tracker.spool.locks import WriterState, writer_state
 from tracker.spool.meta import WriterMeta
 from tracker.spool.writer import SpoolWriter
 
@@ -151,3 +153,31 @@ def test_the_transmitter_keeps_a_path_that_a_proxy_added() -> None:
     transmitter = Transmitter(None, "http://host/tracking/")  # type: ignore[arg-type]  # never asked
 
     assert transmitter.uri == "http://host/tracking"
+
+
+@pytest.mark.parametrize("removed", range(6))
+def test_a_shipper_killed_while_it_removes_a_folder_leaves_it_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    writer = writer_of_small_segments(tmp_path, steps=30)
+    writer.close()
+    (writer.folder.path / "blobs").mkdir()
+    Clearing(writer.folder, writer.meta, uri="http://x").acknowledge(writer.next_seq)
+    left = [removed]
+
+    def unlink(path: Path) -> None:
+        if not left[0]:
+            raise SystemExit("killed")
+        left[0] -= 1
+        path.unlink()
+
+    with monkeypatch.context() as killed:
+        killed.setattr(clearing_module, "_unlink", unlink)
+        with suppress(SystemExit):
+            Clearing(writer.folder, writer.meta, uri="http://x").remove_folder()
+    for folder in SpoolRoot(tmp_path).writer_folders():
+        assert writer_state(folder, writer.meta) is WriterState.DEAD
+        Clearing(folder, writer.meta, uri="http://x").remove_folder()
+
+    assert list(SpoolRoot(tmp_path).writer_folders()) == []
+    assert writer.acked_seq() == writer.next_seq

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Final
 
 from tracker.shipper.blobs import NamedBlob
@@ -35,6 +36,10 @@ class Clearing:
         self._destination = destination_hash(uri)
         self._acked_seq = 1
         self._uploaded: list[tuple[int, str]] = []  # (sequence, digest) of records not acked yet
+
+    def take_for(self, meta: WriterMeta) -> None:
+        """The folder was deleted under its writer, which has made it again: this is its meta."""
+        self._meta = meta
 
     def note_uploaded(self, blobs: Sequence[NamedBlob]) -> None:
         """These are in the store; their staged files may go when their records are acked."""
@@ -68,9 +73,21 @@ class Clearing:
             with suppress(FileNotFoundError):  # another shipper of the same spool did it
                 self._folder.meta.rename(path / FINISHED_META)
             return
-        shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):
-            path.parent.rmdir()  # the run's folder, if this was its last writer
+        # Whoever is killed in here leaves a writer that the next shipper takes up and removes:
+        # meta and lock, which prove that it is gone, and the acks stay to the last.
+        last = (self._folder.meta, self._folder.acks, self._folder.lock)
+        for entry in _entries(path):
+            if entry in last:
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                _unlink(entry)
+        for entry in last:
+            _unlink(entry)
+        for folder in (path, path.parent):  # the run's folder, if this was its last writer
+            with suppress(OSError):
+                folder.rmdir()
 
     def _unstage_below(self, next_seq: int) -> None:
         """Each record has a staged file of its own; those of acked records go."""
@@ -95,3 +112,15 @@ class Clearing:
                     segment.path.unlink()
                     unlinked += 1
         return unlinked
+
+
+def _entries(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir())
+    except FileNotFoundError:
+        return []  # another shipper of the same spool did it
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

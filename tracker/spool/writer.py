@@ -258,7 +258,7 @@ class SpoolWriter:
         folder = self._tail.folder
         if self._closed:
             # A shipper removes a closed writer's folder when everything in it is confirmed.
-            is_removed = not folder.path.exists()
+            is_removed = not folder.meta.exists()
             return self.next_seq if is_removed else acks.read_ack(folder.acks).next_seq
         if self._acks_fd < 0:
             try:
