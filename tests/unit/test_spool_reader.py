@@ -6,6 +6,9 @@ that can flip.
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -199,3 +202,33 @@ def test_the_records_crc_does_not_depend_on_where_reading_began_in_the_file(tmp_
     assert continued is not None
     assert fresh is not None
     assert continued.records_crc == fresh.records_crc
+
+
+def test_a_segment_that_its_writer_gave_up_again_hides_nothing(tmp_path: Path) -> None:
+    """An exception out of a signal handler, just when a new segment had its name."""
+    first = segment(tmp_path, 1, records(1, 3))
+    reader = SpoolReader(WriterFolder(tmp_path), next_seq=1, quarantine=NullQuarantine())
+    given_up = segment(tmp_path, 4, [])
+    before = reader.read(is_final=False)
+    given_up.unlink()
+    first.write_bytes(first.read_bytes() + b"".join(records(4, 6)))
+    segment(tmp_path, 7, records(7, 8))
+
+    chunks = [before, reader.read(is_final=False)]
+
+    read = [chunk for chunk in chunks if chunk is not None]
+    assert (seqs_read(read), seqs_lost(read)) == ([*range(1, 9)], [])
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment(tmp_path, 1, records(1, 3))
+
+    def refuse(path: Path) -> Iterator[Path]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    with pytest.raises(OSError, match="Too many open files"):
+        read_all(tmp_path)

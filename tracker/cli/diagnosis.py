@@ -112,7 +112,7 @@ def spool_content(spool: SpoolRoot) -> Iterator[Finding]:
 
 def undelivered(folder: WriterFolder) -> int:
     """How many sequence numbers of a writer are spooled and not acknowledged."""
-    segments = folder.segments()
+    segments = folder.readable_segments()
     if not segments:
         return 0
     last = segments[-1]
@@ -239,7 +239,7 @@ def _has_files(folder: Path) -> bool:
 
 def _bytes_of(folder: WriterFolder) -> int:
     taken = 0
-    for segment in folder.segments():
+    for segment in folder.readable_segments():
         try:
             taken += segment.path.stat().st_size
         except OSError:

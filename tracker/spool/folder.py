@@ -73,12 +73,22 @@ class WriterFolder(NamedTuple):
         return self.path / segment_name(first_seq)
 
     def segments(self) -> list[SegmentFile]:
-        """All segments, in the order of their sequences; none if the folder is gone."""
+        """All segments, in the order of their sequences; none if the folder is gone.
+
+        Raises OSError when it is there and cannot be read: that is not the same as empty.
+        """
         return sorted(
             SegmentFile(int(name.removesuffix(SEGMENT_SUFFIX), 16), self.path / name)
             for name in _names(self.path)
             if _SEGMENT.fullmatch(name)
         )
+
+    def readable_segments(self) -> list[SegmentFile]:
+        """The same for who only looks: none, too, if the folder cannot be read."""
+        try:
+            return self.segments()
+        except OSError:
+            return []
 
 
 class SpoolRoot(NamedTuple):
@@ -158,5 +168,5 @@ def _folders(path: Path) -> list[Path]:
 def _names(path: Path) -> list[str]:
     try:
         return [entry.name for entry in path.iterdir()]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []

@@ -84,7 +84,7 @@ def summaries(path: Path) -> Iterator[WriterSummary]:
             last = max(last, chunk.next_seq - 1)
             ends = [e.seq for e in chunk.events if e.event.type == EventType.RUN_ENDED]
             has_ended = chunk.next_seq - 1 in ends
-        size = sum(_size(segment.path) for segment in folder.segments())
+        size = sum(_size(segment.path) for segment in folder.readable_segments())
         state = _STATES[writer_state(folder, meta)]
         if state == DEAD and has_ended:
             state = CLOSED
@@ -147,7 +147,7 @@ def check_writer(summary: WriterSummary) -> WriterCheck:
         for lost in chunk.lost:
             last = lost.first_seq + lost.width - 1
             check.problems.append(f"records {lost.first_seq} to {last}: {lost.reason}")
-    for segment in folder.segments():
+    for segment in folder.readable_segments():
         check.problems += _header_problems(segment, meta)
     if not is_live:
         check.problems += _tail_problems(folder)
@@ -170,7 +170,7 @@ def _header_problems(segment: SegmentFile, meta: WriterMeta) -> list[str]:
 
 def _tail_problems(folder: WriterFolder) -> list[str]:
     """Bytes after the last record of all, which a crash of the machine can leave."""
-    segments = folder.segments()
+    segments = folder.readable_segments()
     if not segments:
         return []
     try:
@@ -195,12 +195,12 @@ def _chunks(folder: WriterFolder, *, from_seq: int, is_final: bool = False) -> I
 
 
 def _first_seq(folder: WriterFolder) -> int:
-    segments = folder.segments()
+    segments = folder.readable_segments()
     return segments[0].first_seq if segments else 1
 
 
 def _newest_start(folder: WriterFolder) -> int:
-    segments = folder.segments()
+    segments = folder.readable_segments()
     return segments[-1].first_seq if segments else 1
 
 

@@ -96,8 +96,10 @@ class SpoolReader:
 
     def _locate(self, segments: list[SegmentFile], chunk: Chunk) -> bool:
         """Set the cursor to the segment that holds the next sequence number."""
-        if self._segment is not None:
+        if self._segment in segments:
             return True
+        # None yet; or it is gone: unlinked by another shipper, or given up by its writer, which
+        # then goes on in the one before.
         if not segments:
             return False
         holding = [s for s in segments if s.first_seq <= chunk.next_seq]
