@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from tracker.shipper.delivery import Delivery
 from tracker.shipper.shipper import DELIVERIES_MAX, Shipper
 from tracker.shipper.state import DeliveryStatus
 from tracker.spool.chunks import Chunk
+from tracker.spool.folder import SpoolRoot
 from tracker.spool.meta import WriterMeta, load_meta
 from tracker.spool.reader import SpoolReader
 
@@ -83,7 +85,7 @@ async def test_a_hanging_server_does_not_hold_up_the_delivery_to_another(tmp_pat
             await until(lambda: hanging.in_flight >= DELIVERIES_MAX)
             spool_of(tmp_path, healthy.uri, writers=1, steps=5)
 
-            await until(lambda: len(healthy.writers) == 1, timeout_s=20)
+            await until(lambda: len(healthy.writers) == 1, timeout_s=45)
 
     assert not hanging.writers
 
@@ -101,7 +103,7 @@ async def test_a_hanging_server_does_not_hold_up_the_leases_at_another(
             await until(lambda: hanging.in_flight > 0)
             said = len(healthy.leases)
 
-            await until(lambda: len(healthy.leases) > said + 2, timeout_s=20)
+            await until(lambda: len(healthy.leases) > said + 2, timeout_s=45)
             hanging.is_hanging = False
     for writer in lives:
         writer.close()
@@ -153,12 +155,34 @@ async def test_a_folder_that_another_shipper_finished_is_let_go(tmp_path: Path) 
         log_steps(writer, 1, 5)
         async with shipping(tmp_path) as shipper:
             await until(lambda: writer.acked_seq() == writer.next_seq)
-            for path in sorted(writer.folder.path.rglob("*"), reverse=True):
-                path.unlink()
-            writer.folder.path.rmdir()
+            # Nothing here gives way to the shipper, which sees it live and then not at all.
+            writer.close()
+            shutil.rmtree(writer.folder.path)
 
             await until(lambda: not shipper.states)
-        writer.close()
+
+    assert all(lease["state"] == "live" for lease in server.leases)
+
+
+async def test_a_folder_deleted_and_made_again_between_two_looks_is_delivered_to_its_end(
+    tmp_path: Path,
+) -> None:
+    async with fake_ingest() as server:
+        writer = new_writer(tmp_path / "spool", server.uri)
+        async with shipping(tmp_path / "spool") as shipper:
+            await until(lambda: shipper.live_count == 1 and writer.acked_seq() == writer.next_seq)
+            writer.folder.path.rename(tmp_path / "deleted")
+            shutil.rmtree(tmp_path / "deleted")
+            log_steps(writer, 1, 5)
+            assert writer.flush_to_disk()
+
+            await until(lambda: server.writers[writer.meta.writer_id].steps == [1, 2, 3, 4, 5])
+            assert shipper.live_count == 1
+            end(writer)
+            writer.close()
+            await until(lambda: not list(SpoolRoot(tmp_path / "spool").writer_folders()))
+
+    assert server.leases[-1]["state"] == "closed"
 
 
 async def test_writers_that_are_not_ours_are_read_once_and_not_again(

@@ -38,7 +38,7 @@ def meta_of(process: subprocess.Popen[bytes]) -> WriterMeta:
 
 
 def ending_of(watch: ProcessWatch) -> Ending:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (ending := watch.ending()).reason == LOST and time.monotonic() < deadline:
         time.sleep(0.01)
     watch.close()
@@ -51,6 +51,16 @@ def test_a_kill_is_told_with_the_name_of_its_signal(process: subprocess.Popen[by
     process.wait()
 
     assert ending_of(watch) == Ending(KILLED, "SIGKILL (9)")
+
+
+def test_a_death_is_told_although_the_parent_has_not_taken_note_of_it(
+    process: subprocess.Popen[bytes],
+) -> None:
+    watch = ProcessWatch(meta_of(process))
+    process.send_signal(signal.SIGKILL)
+
+    assert ending_of(watch) == Ending(KILLED, "SIGKILL (9)")
+    assert process.returncode is None
 
 
 def test_an_exit_is_told_with_its_code(process: subprocess.Popen[bytes]) -> None:

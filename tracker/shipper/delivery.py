@@ -44,7 +44,7 @@ from tracker.shipper.uploads import Uploader
 from tracker.spool.chunks import Chunk
 from tracker.spool.folder import WriterFolder
 from tracker.spool.locks import WriterState, writer_state
-from tracker.spool.meta import KIND_ARTIFACTS, WriterMeta
+from tracker.spool.meta import KIND_ARTIFACTS, MetaUnreadable, WriterMeta, load_meta
 from tracker.spool.quarantine import Quarantine
 from tracker.spool.reader import DEFAULT_LIMITS, ChunkLimits, SpoolReader
 
@@ -53,7 +53,9 @@ ACK_INTERVAL_S: Final = 0.5
 # How long a live writer's records gather when nobody rings, and how that grows when idle.
 POLL_FIRST_S: Final = 0.1
 POLL_LAST_S: Final = 0.2
-# A process that was killed is known only once its parent has taken note of it.
+# A process that ends lets go of its lock some time before it is gone, and on a machine with too
+# much to do that takes seconds; how it ended is known soon after.
+DYING_WAIT_S: Final = 10.0
 ENDING_WAIT_S: Final = 1.0
 # `tracker sync` without --watch gives up after these many failures in a row (about 10 s).
 ONE_SHOT_TRIES: Final = 6
@@ -148,7 +150,7 @@ class Delivery:
     async def _turn(self) -> bool:
         """One look at the writer, and what follows from it; whether to look again at once."""
         # The order matters: what a dead writer has written is complete when it is read.
-        liveness = writer_state(self._folder, self._meta)
+        liveness = self._look()
         self.state.is_live = liveness is WriterState.LIVE
         is_final = liveness in (WriterState.DEAD, WriterState.REBOOTED) or (
             self._is_one_shot and liveness is WriterState.FOREIGN
@@ -166,6 +168,19 @@ class Delivery:
             self.state.status = DeliveryStatus.DELIVERED  # by another shipper, which removed it
             return True
         return False
+
+    def _look(self) -> WriterState:
+        liveness = writer_state(self._folder, self._meta)
+        if liveness is not WriterState.FOREIGN:
+            return liveness
+        # Deleted under its writer, and made again: then it has another lock, which is noted.
+        with suppress(MetaUnreadable):
+            meta = load_meta(self._folder.meta)
+            if meta.lock_inode != self._meta.lock_inode:
+                self._meta = meta
+                self._clearing.take_for(meta)
+                return writer_state(self._folder, meta)
+        return liveness
 
     async def _resume(self) -> None:
         """Begin where the server stands."""
@@ -337,12 +352,16 @@ class Delivery:
         return outcomes.get(lease.writer_id)
 
     async def _ending(self) -> Ending:
-        deadline = time.monotonic() + ENDING_WAIT_S
+        dead_by = time.monotonic() + DYING_WAIT_S
+        told_by: float | None = None
         while True:
             ending = self._watch.ending()
             if ending.reason != LOST or not self._watch.is_watching:
                 return ending
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if told_by is None and (now >= dead_by or not self._watch.is_alive()):
+                told_by = now + ENDING_WAIT_S
+            if told_by is not None and now >= told_by:
                 return ending
             await asyncio.sleep(0.02)
 

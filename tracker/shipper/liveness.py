@@ -1,8 +1,9 @@
 """How a writer's process ended, as far as the kernel tells somebody who is not its parent.
 
-A pidfd is held while the process lives. Once it has ended, the ioctl PIDFD_GET_INFO with
-PIDFD_INFO_EXIT gives its wait status (Linux 6.15 and later, include/uapi/linux/pidfd.h).
-Elsewhere, or for a process that ended before anybody looked, the reason is "lost".
+A pidfd is held while the process lives. Once it has ended, /proc tells its wait status until
+its parent has taken note of that; from then on the ioctl PIDFD_GET_INFO with PIDFD_INFO_EXIT
+does (Linux 6.15 and later, include/uapi/linux/pidfd.h). Elsewhere, or for a process that ended
+before anybody looked, the reason is "lost".
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import struct
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tracker.spool.machine import process_start
@@ -39,6 +41,8 @@ class ProcessWatch:
 
     def __init__(self, meta: WriterMeta) -> None:
         self._fd = -1
+        self._pid = meta.pid
+        self._process_start = meta.process_start
         if sys.platform != "linux" or meta.pid <= 0:
             return
         try:
@@ -54,6 +58,8 @@ class ProcessWatch:
             return Ending(LOST)
         status = _wait_status(self._fd)
         if status is None:
+            status = _wait_status_of_zombie(self._pid, self._process_start)
+        if status is None:
             return Ending(LOST)
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
@@ -65,7 +71,7 @@ class ProcessWatch:
         return self._fd >= 0
 
     def is_alive(self) -> bool:
-        """Whether the process surely runs on: then it closed its writer in order."""
+        """Whether the process is surely not gone; it may be on its way out."""
         if self._fd < 0:
             return False
         poll = select.poll()
@@ -90,6 +96,19 @@ def _wait_status(pidfd: int) -> int | None:
         return None
     status: int = info[13]
     return status
+
+
+def _wait_status_of_zombie(pid: int, process_start: int | None) -> int | None:
+    """What the parent has not asked for yet; see proc_pid_stat(5) for the fields."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    if len(fields) < 50 or fields[0] not in (b"Z", b"X") or int(fields[19]) != process_start:
+        return None
+    # Zero is also what those are told who may not know.
+    return int(fields[49]) or None
 
 
 def _signal_name(number: int) -> str:
