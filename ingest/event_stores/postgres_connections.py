@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
 from ingest.event_stores.postgres_errors import DRIVER_ERRORS, DatabaseRefused
+from projections.postgres.stalled import END_STALLED, KEPT_WAITING
 
 T = TypeVar("T")
 # asyncpg's own classes are generic for type checkers only.
@@ -167,6 +168,9 @@ class Connections:
         except DRIVER_ERRORS as error:
             if not isinstance(error, asyncpg.PostgresError):
                 connection.terminate()  # whatever state it is in, nobody should get it again
+            elif isinstance(error, KEPT_WAITING):
+                with suppress(*DRIVER_ERRORS):
+                    await connection.execute(END_STALLED)
             raise
         finally:
             await pool.release(connection)

@@ -21,6 +21,7 @@ from typing import Any, Final
 from projections.postgres.connection import ANSWER_S
 from projections.postgres.errors import DRIVER_ERRORS, reason_of, store_failed
 from projections.postgres.sessions import Session
+from projections.postgres.stalled import END_STALLED
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ RENEW_S: Final = 0.75
 
 _MAKE: Final = """
 INSERT INTO tracker.projection_lease VALUES ($1, 0, '', '-infinity') ON CONFLICT DO NOTHING
+"""
+_HAS_LAPSED: Final = """
+SELECT FROM tracker.projection_lease WHERE workspace = $1 AND expires_at < clock_timestamp()
 """
 _TAKE: Final = """
 UPDATE tracker.projection_lease
@@ -72,6 +76,10 @@ class PostgresLeadership:
             if not self._is_there:
                 await self._ask(_MAKE)
                 self._is_there = True
+            if not await self._ask(_HAS_LAPSED):
+                return False
+            # Whoever led until now may sleep, with locks on what is to be written.
+            await self._session.run(lambda c: c.script(END_STALLED, within_s=ANSWER_S))
             taken = await self._ask(_TAKE, self._holder, self._ttl_s)
         except DRIVER_ERRORS as error:
             raise store_failed(error, "the lease of the projections cannot be read") from error

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.errors import DRIVER_ERRORS, is_broken
 from projections.postgres.layout import Table
+from projections.postgres.stalled import END_STALLED, KEPT_WAITING
 
 T = TypeVar("T")
 
@@ -70,10 +72,18 @@ def transaction(
         connection.begin(begin)
         result = work(connection)
         connection.commit()
-    except BaseException:
-        roll_back(connection)
+    except BaseException as error:
+        recover(connection, error)
         raise
     return result
+
+
+def recover(connection: PostgresConnection, error: BaseException) -> None:
+    """End what is open, as far as that is possible, and see that the next attempt gets on."""
+    roll_back(connection)
+    if isinstance(error, KEPT_WAITING) and not connection.is_closed:
+        with suppress(*DRIVER_ERRORS):
+            connection.script(END_STALLED)
 
 
 def roll_back(connection: PostgresConnection) -> None:

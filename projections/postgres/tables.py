@@ -18,7 +18,7 @@ from projections.connection import Connection
 from projections.postgres.connection import PostgresConnection
 from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
 from projections.postgres.rows import SchemaRows
-from projections.postgres.sessions import Session, roll_back
+from projections.postgres.sessions import Session, recover
 from projections.projection import CheckpointMoved, StoreAway
 from projections.table_rows import hashes_of
 
@@ -122,15 +122,15 @@ class PostgresTables:
             yield self
             await self._session.run(lambda connection: connection.commit())
         except BaseException as error:
-            await self._give_up()
+            await self._give_up(error)
             if isinstance(error, DRIVER_ERRORS) and is_about_the_store(error):
                 raise store_failed(error, f"{self.label} cannot be written") from error
             raise
         self.position = to
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, error: BaseException) -> None:
         try:
-            await self._session.run(roll_back)
+            await self._session.run(lambda connection: recover(connection, error))
         except DRIVER_ERRORS:
             return  # the connection is gone, and the transaction with it
 
