@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ import os
 for name in os.listdir("/proc/self/fd"):
     if os.path.realpath(f"/proc/self/fd/{name}") == str(writer.folder.lock):
         os.close(int(name))
-time.sleep(0.5)
+time.sleep(2)
 os._exit(3)""",
 )
 
@@ -62,8 +64,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpoolRoot]
     spool = SpoolRoot(tmp_path / "spool")
     yield spool
     for process in helpers_of(spool):
-        process.terminate()
-        process.wait(10)
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+            process.wait(60)
 
 
 def helpers_of(root: SpoolRoot) -> list[psutil.Process]:
@@ -72,10 +75,16 @@ def helpers_of(root: SpoolRoot) -> list[psutil.Process]:
         line = process.info["cmdline"] or []
         if "tracker.shipper.helper" in line and str(root.path) in line:
             found.append(process)
-    return [p for p in found if p.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in found if is_running(process)]
 
 
-def until(condition: Callable[[], Any], *, timeout_s: float = 30.0) -> None:
+def is_running(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def until(condition: Callable[[], Any], *, timeout_s: float = 90.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
@@ -109,28 +118,41 @@ def events_of(server: ServerProcess, run_id: str) -> list[Any]:
         return [json.loads(line) for line in answer.read().splitlines()]
 
 
-def test_one_helper_per_spool_starts_without_keeping_the_training(root: SpoolRoot) -> None:
+def test_one_helper_per_spool(root: SpoolRoot) -> None:
     """Two more are started by hand before the first has taken the lock."""
     root.path.mkdir()
     command = [sys.executable, "-m", "tracker.shipper.helper", "--spool", str(root.path)]
     writer = new_writer(root.path, f"http://127.0.0.1:{free_port()}")
-    began = time.perf_counter()
     ensure_running(root)
-    took_s = time.perf_counter() - began
     others = [subprocess.Popen(command) for _ in range(2)]
 
     # Whoever takes the lock first stays, and the two others leave.
     until(lambda: is_locked(root.helper_lock) and len(helpers_of(root)) == 1)
+    until(lambda: any(other.poll() is not None for other in others))
     ensure_running(root)
-    left = [other.poll() for other in others if other.poll() is not None]
+    left = [other.returncode for other in others if other.returncode is not None]
     for other in others:
         other.terminate()
-        other.wait(10)
+        other.wait(60)
 
-    assert len(left) >= 1
     assert set(left) == {0}
-    assert took_s < 0.5
     writer.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for the interpreter")
+def test_a_helper_that_never_comes_up_does_not_keep_the_training(
+    root: SpoolRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, noted = tmp_path / "stuck", tmp_path / "pid"
+    stuck.write_text(f"#!/bin/sh\necho $$ > {noted}.new\nmv {noted}.new {noted}\nexec sleep 600\n")
+    stuck.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(stuck))
+
+    ensure_running(root)
+
+    until(noted.exists)
+    assert not is_locked(root.helper_lock)
+    os.kill(int(noted.read_text()), signal.SIGKILL)
 
 
 def test_a_helper_goes_when_everybody_has_gone_and_all_is_delivered(
@@ -165,9 +187,7 @@ def test_a_killed_training_is_reported_once_with_its_reason(
 
     ends = [event for event in events_of(server, run_id) if event["type"] == "run.ended"]
     assert len(ends) == 1
-    known, unknown = ("killed by signal", "SIGKILL (9)"), ("lost", None)
-    expected = known if kernel_tells_how_others_ended() else unknown
-    assert (run["end_reason"], run.get("end_detail")) == expected
+    assert_ending(run, "killed by signal", "SIGKILL (9)")
     assert list(root.writer_folders()) == []
 
 
@@ -183,9 +203,7 @@ def test_who_has_lost_its_lock_but_is_not_gone_yet_is_dying(
     until(lambda: run_of(server, run_id)["status"] == "FAILED")
     run = run_of(server, run_id)
 
-    known, unknown = ("exited without ending the run", "exit code 3"), ("lost", None)
-    expected = known if kernel_tells_how_others_ended() else unknown
-    assert (run["end_reason"], run.get("end_detail")) == expected
+    assert_ending(run, "exited without ending the run", "exit code 3")
 
 
 def test_a_helper_outlives_the_training_and_waits_for_its_server(
@@ -211,10 +229,13 @@ def test_a_helper_outlives_the_training_and_waits_for_its_server(
     assert root.helper_log.read_text().count("Cannot connect") == 1
 
 
-def kernel_tells_how_others_ended() -> bool:
-    """PIDFD_GET_INFO with PIDFD_INFO_EXIT is in Linux 6.15 and later."""
+def assert_ending(run: Any, reason: str, detail: str) -> None:
+    """PIDFD_GET_INFO with PIDFD_INFO_EXIT is in Linux 6.15 and later; before, it is luck."""
     release = [int(part) for part in re.findall(r"\d+", platform.release())[:2]]
-    return sys.platform == "linux" and release >= [6, 15]
+    is_told = sys.platform == "linux" and release >= [6, 15]
+    known, unknown = (reason, detail), ("lost", None)
+    found = (run["end_reason"], run.get("end_detail"))
+    assert found == known if is_told else found in (known, unknown)
 
 
 def run_of_or_none(server: ServerProcess, run_id: str) -> str | None:
@@ -291,6 +312,8 @@ def test_a_helper_whose_spool_is_deleted_goes_although_its_server_never_answered
     training.kill()
     training.communicate()
 
-    shutil.rmtree(root.path)
+    # Renamed first, as the helper may make files while rmtree is at work.
+    root.path.rename(root.path.with_name("deleted"))
+    shutil.rmtree(root.path.with_name("deleted"))
 
-    until(lambda: not helpers_of(root), timeout_s=10)
+    until(lambda: not helpers_of(root))
