@@ -19,19 +19,22 @@ _HEALTHY: Final = (
 )
 _ASKS_FOR_HEALTH: Final = (b"GET /health ", b"GET /health?")
 _REQUEST_BYTES_MAX: Final = 16_384
-_REQUEST_TIMEOUT_S: Final = 2.0
 
 
 class Doorman:
-    """`async with` it; afterwards `waiting` are the connections to hand over."""
+    """`async with` it; afterwards `waiting` are the connections to hand over.
+
+    It takes one step per connection and awaits nothing in between, so that none is lost when
+    the server is ready in the middle of one.
+    """
 
     def __init__(self, listening: socket.socket) -> None:
         self.waiting: list[socket.socket] = []
         self._listening = listening
-        self._greetings: set[asyncio.Task[None]] = set()
+        self._silent: set[socket.socket] = set()
 
     async def __aenter__(self) -> Self:
-        self._accepting = asyncio.create_task(self._accept(), name="doorman")
+        asyncio.get_running_loop().add_reader(self._listening, self._accept)
         return self
 
     async def __aexit__(
@@ -40,60 +43,39 @@ class Doorman:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        tasks = {self._accepting, *self._greetings}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listening)
+        for connection in self._silent:
+            loop.remove_reader(connection)
+        self.waiting += self._silent
+        self._silent.clear()
         if error is not None:
             for connection in self.waiting:
                 connection.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(self._listening)
-            connection.setblocking(False)
-            greeting = asyncio.create_task(self._greet(connection))
-            self._greetings.add(greeting)
-            greeting.add_done_callback(self._greetings.discard)
-
-    async def _greet(self, connection: socket.socket) -> None:
+    def _accept(self) -> None:
         try:
-            await _readable(connection)
-            start = connection.recv(len(_ASKS_FOR_HEALTH[0]), socket.MSG_PEEK)
-        except asyncio.CancelledError:
-            self.waiting.append(connection)
-            raise
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # whoever came has gone
         except OSError:
-            connection.close()
+            # No descriptor is free: the server will see when there is one.
+            asyncio.get_running_loop().remove_reader(self._listening)
             return
-        if start in _ASKS_FOR_HEALTH:
-            await _answer(connection)
-        else:
-            self.waiting.append(connection)
+        connection.setblocking(False)
+        self._silent.add(connection)
+        asyncio.get_running_loop().add_reader(connection, self._greet, connection)
 
-
-async def _readable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    is_readable = asyncio.Event()
-    loop.add_reader(connection, is_readable.set)
-    try:
-        await is_readable.wait()
-    finally:
-        loop.remove_reader(connection)
-
-
-async def _answer(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    with connection:
+    def _greet(self, connection: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(connection)
+        self._silent.discard(connection)
         try:
-            async with asyncio.timeout(_REQUEST_TIMEOUT_S):
-                request = b""
-                while b"\r\n\r\n" not in request and len(request) < _REQUEST_BYTES_MAX:
-                    chunk = await loop.sock_recv(connection, 4096)
-                    if not chunk:
-                        return
-                    request += chunk
-                await loop.sock_sendall(connection, _HEALTHY)
-        except (OSError, TimeoutError):
-            return  # whoever asked has gone
+            request = connection.recv(_REQUEST_BYTES_MAX, socket.MSG_PEEK)
+            if request.startswith(_ASKS_FOR_HEALTH) and request.endswith(b"\r\n\r\n"):
+                connection.recv(_REQUEST_BYTES_MAX)
+                connection.send(_HEALTHY)  # an empty buffer has room for it
+                connection.close()
+            else:
+                self.waiting.append(connection)
+        except OSError:
+            connection.close()  # whoever asked has gone
