@@ -26,7 +26,7 @@ from projections.postgres.readers import PostgresReaders, ReaderPool
 from projections.postgres.sessions import Session
 from projections.postgres.verify import verify_postgres
 from projections.postgres.watch import PositionWatch
-from projections.projection import ProjectionStoreFailed
+from projections.projection import ProjectionStoreFailed, StoreAway
 from projections.read_models import RunsReadStore, SeriesReadStore
 from projections.runner import ProjectionRunner
 from projections.runs_queries import RunsQueries
@@ -35,7 +35,7 @@ from projections.waiting import PositionWaiters
 
 GATHER_S: Final = 0.02
 """Rest after a round: shorter than beside a file, as those who wait may be elsewhere."""
-BUILT_WAIT_S: Final = 30.0
+BUILT_WAIT_S: Final = 60.0
 """How long a start waits for builds that another server is making."""
 _LOOK_S: Final = 0.1
 
@@ -101,11 +101,17 @@ class PostgresReadSide:
         await self.runner.start()
         self._watch.start()
         ends = time.monotonic() + BUILT_WAIT_S
-        while len(await self._builds.positions()) < len(KINDS):
+        while not await self._serves_all():
             if time.monotonic() > ends:
                 reason = self.runner.last_error or "the server that folds has not made them"
                 raise ProjectionStoreFailed(f"there are no read models yet: {reason}")
             await asyncio.sleep(_LOOK_S)
+
+    async def _serves_all(self) -> bool:
+        try:
+            return len(await self._builds.positions()) == len(KINDS)
+        except StoreAway:
+            return False  # a start waits for its database
 
     async def aclose(self) -> None:
         if self.verification is not None:

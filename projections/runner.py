@@ -35,7 +35,7 @@ from projections.kinds import ProjectionKind
 from projections.live import LiveProjection
 from projections.log import EventLogReader, StoredBatch
 from projections.opening import open_live
-from projections.projection import DecodedBatch, Projection, ProjectionStoreFailed
+from projections.projection import DecodedBatch, Projection, ProjectionStoreFailed, StoreAway
 from projections.rounds import (
     ROUND_BATCHES_MAX,
     ROUND_BYTES_MAX,
@@ -100,7 +100,8 @@ class ProjectionRunner:
     # -- from any thread ------------------------------------------------------------------
 
     async def start(self) -> Sequence[Build]:
-        """Open the projections; return the builds that serve. Raises what opening raised."""
+        """Open the projections; return the builds that serve. Raises what opening raised, unless
+        that was StoreAway: then it goes on trying, and nothing serves yet."""
         started: asyncio.Future[Sequence[Build]] = asyncio.get_running_loop().create_future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run(started)), name="projections", daemon=True
@@ -149,6 +150,8 @@ class ProjectionRunner:
         answer = started.get_loop().call_soon_threadsafe
         try:
             await self._leads()
+        except StoreAway as error:
+            self._count(error)  # for a moment, maybe: the turns ask it again
         except Exception as error:  # noqa: BLE001 - raised by `start`
             await self._leadership.release()
             answer(_settle, started, error)

@@ -247,6 +247,30 @@ async def test_a_build_that_cannot_be_asked_for_now_is_not_replaced_by_an_empty_
         await live.aclose()
 
 
+@pytest.mark.parametrize(
+    ("owner", "name"), [(PostgresLeadership, "acquire"), (PostgresBuilds, "positions")]
+)
+async def test_a_start_waits_for_a_database_that_does_not_answer_at_once(
+    postgres_dsn: str,
+    store: PostgresEventStore,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type[Any],
+    name: str,
+) -> None:
+    await tagged(store, 1)
+    answers, failures = getattr(owner, name), iter((True, True))
+
+    async def late(self: Any) -> Any:
+        if next(failures, False):
+            raise store_failed(TimeoutError(), "it cannot be read")
+        return await answers(self)
+
+    monkeypatch.setattr(owner, name, late)
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        assert await side.wait_for(1, timeout_s=60)
+        assert await tag_n(side) == "1"
+
+
 async def test_read_models_that_were_left_out_of_a_backup_are_made_anew(
     postgres_dsn: str, store: PostgresEventStore
 ) -> None:
