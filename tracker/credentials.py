@@ -12,23 +12,41 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tracker.spool.locks import FileLock
+
 FILE_NAME: Final = "credentials.json"
+LOCK_NAME: Final = "credentials.lock"
+# Who holds it writes a few bytes; one that is stopped meanwhile must not stop a training.
+LOCK_WAIT_S: Final = 2.0
 
 
 def remember(home: Path, uri: str, api_key: str) -> None:
-    """Note the key of a server. Raises OSError when the file cannot be written."""
-    keys = _read(home)
-    if keys.get(uri) == api_key:
+    """Note the key of a server. Raises OSError when the file cannot be written.
+
+    Those who note keys at the same time do it one after the other: else the last one would
+    take the keys of the others away again.
+    """
+    if _read(home).get(uri) == api_key:
         return
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock.acquire(home / LOCK_NAME, wait_s=LOCK_WAIT_S)
+    try:
+        _write(home, _read(home) | {uri: api_key})
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _write(home: Path, keys: Mapping[str, str]) -> None:
     path = home / FILE_NAME
     temporary = home / f".{FILE_NAME}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(fd, "w", encoding="utf-8") as file:
-        json.dump(keys | {uri: api_key}, file, indent=1)
+        json.dump(keys, file, indent=1)
     temporary.replace(path)
 
 
