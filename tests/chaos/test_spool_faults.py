@@ -79,7 +79,7 @@ def folder_in(spool: Path) -> WriterFolder:
 
 def log_until(writer: SpoolWriter, done: Any, *, step: int = 0) -> int:
     """Log until `done()`, and return the step after the last one."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not done():
         assert time.monotonic() < deadline
         writer.log_metric(b"loss", float(step), step, NOW_US)

@@ -120,7 +120,7 @@ def test_a_server_that_is_killed_meanwhile_is_not_noticed_by_the_training(tmp_pa
         server.kill()
         time.sleep(1.0)
         server.start()
-        output, errors = training.communicate(timeout=60)
+        output, errors = training.communicate(timeout=200)
         assert training.returncode == 0, errors
         told = json.loads(output.strip().split("\n")[-1])
         check_told(told, steps=200)

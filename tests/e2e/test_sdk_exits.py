@@ -26,7 +26,7 @@ def run_script(home: Path, script: str, **more: str) -> subprocess.CompletedProc
         env=environment(home, **OFFLINE, **more),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -122,7 +122,7 @@ def test_sigterm_kills_the_run_and_then_the_process(tmp_path: Path, work: str) -
     process = start_and_wait(tmp_path, f"{STARTED}print('ready', flush=True){work and ';'}{work}")
     time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
 
     assert process.returncode == -signal.SIGTERM
     owner = recorded(tmp_path)[0]
@@ -135,7 +135,7 @@ def test_ctrl_c_kills_the_run(tmp_path: Path) -> None:
         tmp_path, f"{STARTED}print('ready', flush=True)\nimport time\ntime.sleep(600)"
     )
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
 
     assert process.returncode == -signal.SIGINT
     assert only_writer(tmp_path).data_of("run.ended")["status"] == "KILLED"
@@ -149,7 +149,7 @@ def test_a_sigterm_handler_of_the_user_stays_in_charge(tmp_path: Path) -> None:
     )
     process = start_and_wait(tmp_path, script)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
 
     assert process.returncode == 7
     ended = only_writer(tmp_path).data_of("run.ended")
@@ -192,31 +192,37 @@ def test_a_process_without_stderr_is_no_reason_to_fail(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_server_does_not_hold_up_many_short_runs(tmp_path: Path) -> None:
-    """Every run waits for its acknowledgement; the waits are bounded together."""
+    """Every run waits for its acknowledgement; the waits are bounded together.
+
+    The second half of the runs waits for hardly anything; the middle one of them is looked at,
+    as other work on the machine is not what is measured.
+    """
     script = (
-        "import tracker\n"
+        "import time, tracker\n"
         "for _ in range(20):\n"
+        "    began = time.monotonic()\n"
         "    with tracker.start_run():\n"
         "        tracker.log_metric('a', 1.0)\n"
+        "    print(time.monotonic() - began)\n"
     )
     path = tmp_path / "script.py"
     path.write_text(script)
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, str(path)],
         env=environment(
             tmp_path,
             TRACKER_URI="http://127.0.0.1:9",
-            TRACKER_EXIT_WAIT_S="1",
+            TRACKER_EXIT_WAIT_S="2",
             TRACKER_SHIPPER="thread",
         ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 15
+    runs_s = [float(line) for line in done.stdout.split()]
+    assert sorted(runs_s[10:])[5] < 1
     assert len(recorded(tmp_path)) == 20
     assert "0 of 3 records sent" in done.stderr

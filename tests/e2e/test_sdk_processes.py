@@ -22,7 +22,7 @@ def run_script(home: Path, script: str, **more: str) -> subprocess.CompletedProc
         env=environment(home, **OFFLINE, **more),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -134,7 +134,7 @@ def work(number, is_logged):
     for step in range(20):
         tracker.log_metric(f"worker-{{number}}", step, step)
     is_logged.set()
-    if number: time.sleep(60)
+    if number: time.sleep(200)
 if __name__ == "__main__":
     context = multiprocessing.get_context({method!r})
     with tracker.start_run():
@@ -142,7 +142,7 @@ if __name__ == "__main__":
         events = [context.Event() for _ in range(3)]
         workers = [context.Process(target=work, args=(n, events[n])) for n in range(3)]
         for worker in workers: worker.start()
-        for event in events: assert event.wait(60)
+        for event in events: assert event.wait(120)
         workers[1].terminate()
         workers[2].kill()
         for worker in workers: worker.join()
@@ -225,7 +225,7 @@ def test_the_ranks_of_a_launcher_share_one_run(tmp_path: Path) -> None:
         )
         for rank in range(3)
     ]
-    assert [rank.wait(60) for rank in ranks] == [0, 0, 0]
+    assert [rank.wait(180) for rank in ranks] == [0, 0, 0]
 
     owner, others = owner_and_others(tmp_path)
     assert owner.meta.rank == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browser import Look
+from tests.support.browser import PATIENCE_MS, Look
 from tests.support.processes import ServerProcess
 from tests.support.ui_runs import append, event, until_known
 
@@ -65,9 +67,15 @@ def card(page: Page, metric: str) -> Locator:
 
 
 def point_at(page: Page, chart: Locator, step: float, last: int = LAST_STEP) -> None:
-    box = chart.locator(".u-over").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] * step / last, box["y"] + box["height"] / 2)
+    """Move the pointer there; again, if the chart has moved away under it meanwhile."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while time.monotonic() < deadline:
+        box = chart.locator(".u-over").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * step / last, box["y"] + box["height"] / 2)
+        with suppress(AssertionError):
+            expect(chart.locator(".tooltip")).to_contain_text(f"step {step:g}", timeout=5_000)
+            return
 
 
 def told(chart: Locator) -> list[list[str]]:
@@ -82,6 +90,18 @@ def marks(page: Page, chart: Locator, step: int) -> tuple[bool, bool]:
     )
     above, below = page.evaluate(MARKS, [chart.element_handle(), step, LAST_STEP, colour])
     return above >= 8, below >= 8
+
+
+def all_marks(
+    page: Page, chart: Locator, expected: dict[int, tuple[bool, bool]]
+) -> dict[int, tuple[bool, bool]]:
+    """Those at the steps of `expected`, once they are drawn, or when that does not come to pass."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        found = {step: marks(page, chart, step) for step in expected}
+        if found == expected or time.monotonic() >= deadline:
+            return found
+        page.wait_for_timeout(50)
 
 
 def test_pointing_into_one_chart_shows_the_sorted_values_there_in_all(
@@ -134,9 +154,10 @@ def test_values_that_are_no_numbers_are_marked_where_they_were_logged(
     expect(chart.locator("footer")).to_have_text(f"11 points · × 1 NaN · ▲ +∞ · ▼ {MINUS}∞")
     expect(card(page, "plain").locator("footer")).to_have_text("11 points")
 
-    assert {step: marks(page, chart, step) for step in (1, 3, 5, 7, 9)} == {
+    expected = {
         1: (False, False), 3: (False, True), 5: (True, False), 7: (False, True), 9: (False, False)
     }  # fmt: skip
+    assert all_marks(page, chart, expected) == expected
     for step, value in ((3, "NaN"), (5, "∞"), (7, f"{MINUS}∞"), (8, "1")):
         point_at(page, chart, step)
         expect(chart.locator(".tooltip")).to_contain_text(f"step {step}")
@@ -154,4 +175,5 @@ def test_a_metric_without_any_finite_value_shows_its_marks_and_says_so(
 
     expect(chart).to_contain_text("No finite value so far")
     expect(chart.locator("footer")).to_have_text(re.compile("× 2 NaN · ▲ \\+∞$"))
-    assert marks(page, chart, 5) == (True, False)
+    expected = {5: (True, False)}
+    assert all_marks(page, chart, expected) == expected

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.support.browser import Look, looking
+from tests.support.browser import PATIENCE_MS, Look, looking
 from tests.support.processes import ServerProcess
 from tests.support.ui_runs import (
     append,
@@ -112,15 +113,24 @@ def test_a_click_on_a_column_sorts_by_it_and_a_second_turns_it_round(
 
     header.click()
     expect(page).to_have_url(re.compile("order=-metrics.val/loss"))
-    page.wait_for_timeout(400)
-    descending = [float(text) for text in values.all_inner_texts()]
+    descending = settled(page, values, reverse=True)
     header.click()
     expect(page).to_have_url(re.compile("order=metrics.val/loss"))
-    page.wait_for_timeout(400)
-    ascending = [float(text) for text in values.all_inner_texts()]
+    ascending = settled(page, values, reverse=False)
 
     assert descending == sorted(descending, reverse=True)
     assert ascending == sorted(ascending)
+
+
+def settled(page: Page, values: Locator, *, reverse: bool) -> list[float]:
+    """The numbers in the rows, once they are in order, or when that does not come to pass."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        numbers = [float(text) for text in values.all_inner_texts()]
+        is_settled = len(numbers) > 1 and numbers == sorted(numbers, reverse=reverse)
+        if is_settled or time.monotonic() >= deadline:
+            return numbers
+        page.wait_for_timeout(50)
 
 
 def test_columns_are_picked_by_search_pinned_moved_and_resized_in_the_address(

@@ -53,7 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     home = tmp_path_factory.mktemp("home")
     with running_server(home) as server:
         script = start_script(home, FILL, TRACKER_URI=server.uri)
-        _, errors = script.communicate(timeout=60)
+        _, errors = script.communicate(timeout=180)
         assert script.returncode == 0, errors
         yield server
 
@@ -291,7 +291,7 @@ def test_doctor_counts_what_the_spool_still_holds(
         "import tracker\nwith tracker.start_run(mode='offline') as run:\n"
         "    for i in range(10): run.log_metric('x', i)",
     )
-    assert script.wait(30) == 0
+    assert script.wait(180) == 0
     script.communicate()
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
 
@@ -321,7 +321,7 @@ def test_following_outlives_a_restart_of_the_server_and_ends_with_ctrl_c(tmp_pat
         server.post("/api/v1/append", start_of_run("second"))
         seen.append(json.loads(following.stdout.readline()))
         following.send_signal(signal.SIGINT)
-        _, errors = following.communicate(timeout=10)
+        _, errors = following.communicate(timeout=90)
 
     assert [event["run_id"] for event in seen] == ["first", "second"]
     assert (following.returncode, errors) == (0, "")

@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     noted = tmp_path / "server" / "server.json"
     if noted.exists():
         os.kill(json.loads(noted.read_text())["pid"], signal.SIGTERM)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while noted.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
 

@@ -112,7 +112,7 @@ def test_sync_that_watches_goes_on_until_interrupted_and_then_reports(
     finished_writer(tmp_path / "spool", server.uri)
     wait_until_empty(tmp_path / "spool")
     watching.send_signal(signal.SIGINT)
-    printed, notes = watching.communicate(timeout=30)
+    printed, notes = watching.communicate(timeout=90)
 
     report = json.loads(printed)
     assert (report["writers"], report["records"], report["remaining"]) == (2, 204, []), notes
@@ -120,7 +120,7 @@ def test_sync_that_watches_goes_on_until_interrupted_and_then_reports(
 
 
 def wait_until_empty(root: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while any(root.glob("*/*/meta.json")):
         assert time.monotonic() < deadline
         time.sleep(0.02)

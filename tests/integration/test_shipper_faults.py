@@ -40,7 +40,7 @@ def logged_steps(server: ServerProcess, run_id: str) -> list[int]:
         return [json.loads(line)["data"]["step"] for line in answer.read().splitlines()]
 
 
-async def until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], *, timeout_s: float = 90.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.02)

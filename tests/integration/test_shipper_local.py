@@ -23,7 +23,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def wait_until_delivered(writer: SpoolWriter) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while writer.acked_seq() != writer.next_seq:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -49,7 +49,7 @@ def test_a_server_picks_up_local_runs_live_and_goes_on_after_a_kill(
     wait_until_delivered(writer)
     end(writer)
     writer.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while any(SpoolRoot(root).writer_folders()):
         assert time.monotonic() < deadline
         time.sleep(0.02)

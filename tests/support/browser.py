@@ -22,7 +22,7 @@ ARGUMENTS = (
 )
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # A crowded machine takes its time; what never comes is told after this.
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 OUTPUT = Path(__file__).parents[1] / "output" / "ui"
 
 

@@ -29,7 +29,7 @@ def run_guide(
     commands = re.findall(r"^\$ tracker (.*)$", text, re.M)
     assert len(commands) >= commands_min
     script = start_script(home, python, TRACKER_URI=server.uri)
-    _, errors = script.communicate(timeout=60)
+    _, errors = script.communicate(timeout=180)
     assert script.returncode == 0, errors
     monkeypatch.setenv("TRACKER_HOME", str(home))
     monkeypatch.setenv("TRACKER_URI", server.uri)

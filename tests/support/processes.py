@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 
 
 def _candidates() -> Iterator[int]:
@@ -118,10 +118,10 @@ class ServerProcess:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=15)
+        return self.process.wait(timeout=90)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.uri}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.uri}{path}", timeout=90) as answer:
             return json.loads(answer.read())
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -131,7 +131,7 @@ class ServerProcess:
             headers={"Content-Type": "application/json"},
             method="POST",
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             return json.loads(answer.read())
 
 
@@ -153,7 +153,7 @@ def run_cli(home: Path, *arguments: str, **more: str) -> subprocess.CompletedPro
         env=environment(home, **more),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
         check=False,
     )
 
@@ -165,7 +165,7 @@ def rest_of_its_words(process: subprocess.Popen[str]) -> str:
     """
     assert process.stdout is not None
     rest = process.stdout.read()
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     return rest
 
 

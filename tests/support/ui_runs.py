@@ -144,7 +144,7 @@ def log_sweep(server: ServerProcess) -> None:
 
 def experiment_id(server: ServerProcess, name: str) -> str:
     """Waits until the projection knows the experiment."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for found in server.get("/api/v1/experiments")["experiments"]:
             if found["name"] == name:

@@ -49,10 +49,10 @@ def test_threads_with_runs_of_their_own_stay_apart(home: Path) -> None:
 
     def trial(number: int) -> str:
         with tracker.start_run(nested=True) as run:
-            meet.wait(10)
+            meet.wait(90)
             for step in range(100):
                 tracker.log_metric("trial", number, step)
-            meet.wait(10)
+            meet.wait(90)
         return run.run_id
 
     with tracker.start_run() as parent, ThreadPoolExecutor(3) as pool:
@@ -88,7 +88,7 @@ def test_threads_that_log_first_start_one_run_together(home: Path) -> None:
     meet = threading.Barrier(8)
 
     def log(number: int) -> None:
-        meet.wait(10)
+        meet.wait(90)
         tracker.log_metric("first", number)
 
     with ThreadPoolExecutor(8) as pool:

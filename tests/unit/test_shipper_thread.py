@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def wait_until_delivered(writer: SpoolWriter) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while writer.acked_seq() != writer.next_seq:
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -168,7 +168,7 @@ def test_records_are_synced_in_the_background_and_an_idle_writer_is_left_alone(
     writer = writer_in(tmp_path, files=disk.files)
 
     def wait_for_syncs(n: int) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(disk.synced) < n and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len(disk.synced) == n
@@ -263,7 +263,7 @@ def test_closing_inside_a_log_call_comes_after_it(tmp_path: Path) -> None:
     writer.log_metric(b"outer", 1.0, 0, NOW_US)
 
     assert len(read_strictly(writer.folder)) == 1
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while is_locked(writer.folder.lock) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not is_locked(writer.folder.lock)
@@ -320,7 +320,7 @@ def test_real_signals_in_the_middle_of_log_calls_neither_block_nor_tear(tmp_path
     interrupted = 0
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while (fired < 300 or interrupted < 20) and time.monotonic() < deadline:
             try:
                 for step in range(100):
