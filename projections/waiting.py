@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -66,10 +67,9 @@ class PositionWaiters:
     def _wake(self, waiters: list[_Waiter], is_reached: bool) -> None:
         for waiter in waiters:
             self._waiters.remove(waiter)
-            loop = waiter.future.get_loop()
             # A loop that was closed in the meantime has nobody left who waits.
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, waiter.future, is_reached)
+            with suppress(RuntimeError):
+                waiter.future.get_loop().call_soon_threadsafe(_settle, waiter.future, is_reached)
 
 
 def _settle(future: asyncio.Future[bool], is_reached: bool) -> None:

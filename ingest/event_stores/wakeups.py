@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -70,7 +71,7 @@ class Wakeups:
                     woken[waiter.future.get_loop()].append(waiter.future)
         for loop in by_loop.keys() | woken.keys():
             # A loop that was closed in the meantime has nobody left who waits.
-            if not loop.is_closed():
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_tell, by_loop[loop], woken[loop])
 
     def close(self) -> None:

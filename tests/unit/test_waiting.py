@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
+import pytest
+
+from ingest.event_stores.wakeups import Wakeups
 from projections.waiting import PositionWaiters
 
 
@@ -56,3 +61,31 @@ async def test_a_start_anew_may_stand_before_what_was_reached() -> None:
 
     assert await waiting
     assert not await waiters.wait_for(3, timeout_s=0.01)
+
+
+@pytest.mark.parametrize("waiters", [PositionWaiters(), Wakeups(0)])
+async def test_a_loop_that_closes_as_its_waiters_are_woken_ends_no_thread(
+    waiters: PositionWaiters | Wakeups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look whether it is open and the wake-up, another thread may close it."""
+    loop = asyncio.new_event_loop()
+    asking = waiters.wait_for(3, timeout_s=60)
+    left_behind = await asyncio.to_thread(loop.run_until_complete, _asked(asking))
+    loop.close()
+    monkeypatch.setattr(loop, "is_closed", lambda: False)
+    waiting = asyncio.create_task(waiters.wait_for(3, timeout_s=60))
+    await asyncio.sleep(0)
+
+    if isinstance(waiters, Wakeups):
+        waiters.settle((), reached=3)
+    else:
+        waiters.reach(3)
+
+    assert await waiting
+    left_behind.close()
+
+
+async def _asked(waiting: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+    """One step of it, no more."""
+    waiting.send(None)
+    return waiting
