@@ -25,6 +25,7 @@ _STAGING_WAIT_S: Final = 5.0
 
 class _Closing(NamedTuple):
     run: Run
+    outcome: Outcome
     writer: Writer
     was_owner: bool
     artifacts: Writer | None
@@ -49,7 +50,7 @@ def take_down(
     if shipped:
         patience.wait(shipped, timeout_s=settings.exit_wait_s if timeout_s is None else timeout_s)
     for each in closing:
-        line = _line(each, outcome, settings)
+        line = _line(each, settings)
         each.writer.close()
         if each.artifacts is not None:
             each.artifacts.close()
@@ -59,7 +60,7 @@ def take_down(
 
 def _close(run: Run, outcome: Outcome) -> _Closing | None:
     was_owner = run.is_owner
-    run.mark_ended(outcome)
+    outcome = run.mark_ended(outcome)
     fact = {
         "status": outcome.status,
         "end_time_us": outcome.end_time_us,
@@ -81,7 +82,7 @@ def _close(run: Run, outcome: Outcome) -> _Closing | None:
         if artifacts is not None:
             artifacts.close()
         return None
-    return _Closing(run, writer, was_owner, artifacts)
+    return _Closing(run, outcome, writer, was_owner, artifacts)
 
 
 def _is_shipped(closing: _Closing, settings: ClientSettings) -> bool:
@@ -94,11 +95,11 @@ def _is_shipped(closing: _Closing, settings: ClientSettings) -> bool:
     return plan.uri != LOCAL and settings.shipper != "none"
 
 
-def _line(closing: _Closing, outcome: Outcome, settings: ClientSettings) -> str:
+def _line(closing: _Closing, settings: ClientSettings) -> str:
     plan = closing.run.recording.plan
     return notices.ended(
         name=closing.run.name,
-        status=outcome.status,
+        status=closing.outcome.status,
         logged=delivery.logged(closing.writer),
         waiting=delivery.waiting(closing.writer),
         files_waiting=0 if closing.artifacts is None else delivery.waiting(closing.artifacts),

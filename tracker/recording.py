@@ -177,13 +177,13 @@ class Recording:
     def close_with(self, kind: EventType | None, data: Mapping[str, Any]) -> Writer | None:
         """Record a last fact, put everything on disk, and return the writer, to be closed.
 
-        Records that follow are those of a further writer.
+        Records that follow are those of a further writer, which has no last fact: None then.
         """
         with self._lock:
             writer = self._writer
             if writer is None:
                 return None
-            if kind is not None:
+            if kind is not None and self.is_owner:
                 writer.log_event(Event(kind, time.time_ns() // 1000, data))
             self.is_owner = False
             self._unbind()

@@ -68,6 +68,7 @@ class Run(ArtifactMethods):
         self._end_time_us: int | None = None
         self.parent_run_id = parent_run_id
         self._status = RunStatus.RUNNING
+        self._outcome: Outcome | None = None
         self.tags = dict(tags)
         self._params: dict[str, str] = {}
         self._params_lock = threading.RLock()
@@ -267,8 +268,9 @@ class Run(ArtifactMethods):
     def finish_artifacts(self, timeout_s: float) -> bool:
         """Let what is being staged for this run come to its end; whether it did in that time."""
         deadline = monotonic() + timeout_s
-        if self._snapshot is not None:
-            if not self._snapshot.finish(timeout_s):
+        snapshot = self._snapshot
+        if snapshot is not None:
+            if not snapshot.finish(timeout_s):
                 return False
             self._snapshot = None
         return self._artifacts is None or self._artifacts.finish(max(0.0, deadline - monotonic()))
@@ -292,10 +294,19 @@ class Run(ArtifactMethods):
         """Put this run's records on disk and wait for their delivery; see tracker.flush."""
         return self._flush([self], timeout)
 
-    def mark_ended(self, outcome: Outcome) -> None:
+    def mark_ended(self, outcome: Outcome) -> Outcome:
+        """How it ends: as was said first, should it be said again before the end is recorded."""
+        if self._outcome is None:
+            self._outcome = outcome
+            self._status = outcome.status
+            self._end_time_us = time_ns() // 1000
         self.is_ended = True
-        self._status = outcome.status
-        self._end_time_us = time_ns() // 1000
+        return self._outcome
+
+    @property
+    def is_end_owed(self) -> bool:
+        """Whether the end was begun and not recorded: by another thread, or cut short."""
+        return self.is_ended and self.is_owner
 
     def __enter__(self) -> Run:
         return self

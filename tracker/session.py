@@ -152,7 +152,9 @@ class Session:
     def _take_down(
         self, runs: Sequence[Run], outcome: Outcome, *, timeout_s: float | None = None
     ) -> None:
-        to_end = [run for run in runs if not run.is_ended]
+        # An end that a signal met under way is brought to its end, whoever began it: should that
+        # be a thread that goes on, one of the two records it.
+        to_end = [run for run in runs if not run.is_ended or run.is_end_owed]
         for run in to_end:
             plan = run.recording.plan
             self._hosting.ensure(self._known_settings(), uri=plan.uri, mode=plan.mode)

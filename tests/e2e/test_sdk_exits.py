@@ -141,6 +141,34 @@ def test_ctrl_c_kills_the_run(tmp_path: Path) -> None:
     assert only_writer(tmp_path).data_of("run.ended")["status"] == "KILLED"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_meets_the_end_of_a_run_does_not_cut_it_short(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """The disk takes two seconds to take what was staged."""
+    process = start_and_wait(
+        tmp_path,
+        f"""{STARTED}
+import time
+from tracker.run import Run
+finish = Run.finish_artifacts
+def slowly(run, timeout_s):
+    print("ready", flush=True)
+    time.sleep(2)
+    return finish(run, timeout_s)
+Run.finish_artifacts = slowly
+tracker.end_run("FAILED")
+""",
+    )
+    process.send_signal(number)
+    process.communicate(timeout=180)
+
+    assert process.returncode == -number
+    writer = only_writer(tmp_path)
+    assert writer.types.count("run.ended") == 1
+    assert writer.data_of("run.ended")["status"] == "FAILED"
+
+
 def test_a_sigterm_handler_of_the_user_stays_in_charge(tmp_path: Path) -> None:
     script = (
         "import signal, sys\n"
