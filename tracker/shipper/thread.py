@@ -7,6 +7,7 @@ dies with it; what it leaves is delivered by the next shipper that sees the spoo
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,11 @@ class ShipperThread:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def is_shipping(self) -> bool:
+        """Whether it runs and was not told to stop, which may take it a while."""
+        return self.is_running and not self._is_stopping
+
     def start(self) -> None:
         self._thread.start()
 
@@ -58,14 +64,19 @@ class ShipperThread:
 
 
 _threads: dict[Path, ShipperThread] = {}
-_lock = threading.Lock()
+_locks: dict[int, threading.Lock] = {}
+
+
+def _lock() -> threading.Lock:
+    """One for each process: a child may be forked while a thread of its parent holds it."""
+    return _locks.setdefault(os.getpid(), threading.Lock())
 
 
 def ensure_thread(root: SpoolRoot, *, key_of: KeyOf = no_key) -> ShipperThread:
     """The thread of this process that ships `root`, started if there is none."""
-    with _lock:
+    with _lock():
         thread = _threads.get(root.path)
-        if thread is None or not thread.is_running:
+        if thread is None or not thread.is_shipping:
             root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             thread = _threads[root.path] = ShipperThread(root, key_of=key_of)
             thread.start()
