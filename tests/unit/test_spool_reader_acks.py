@@ -101,7 +101,7 @@ def test_two_shippers_writing_at_once_never_show_an_ack_that_nobody_gave(tmp_pat
 def test_reading_is_cheap_enough_to_poll_every_millisecond(tmp_path: Path) -> None:
     write_ack(tmp_path / "acks", next_seq=10, destination=7)
     fd = os.open(tmp_path / "acks", os.O_RDONLY)
-    best = min(_time_of(fd) for _ in range(5))
+    best = min(_time_of(fd) for _ in range(50))
     os.close(fd)
 
     assert best < 100e-6
