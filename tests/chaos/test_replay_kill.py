@@ -101,7 +101,7 @@ def replay_and_kill(home: Path, source: str, destination: str, chance: random.Ra
     return process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.timeout(120 + 30 * KILLS)
+@pytest.mark.timeout(300 + 30 * KILLS)
 @pytest.mark.parametrize(("source_kind", "kind"), [
     ("sqlite", "postgres"), ("postgres", "archive"), ("archive", "sqlite"), ("sqlite", "server"),
     ("server", "duckdb"), ("sqlite", "s3"), ("postgres", "parquet"), ("sqlite", "parquet on s3"),

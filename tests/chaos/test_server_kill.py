@@ -99,7 +99,7 @@ async def test_a_server_killed_under_load_keeps_what_it_acknowledged(tmp_path: P
                 await asyncio.to_thread(server.kill)
                 await assert_store_is_whole(server.store_path, writers)
                 await asyncio.to_thread(server.start)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(120):
                     while sum(w.acks for w in writers) <= acks_before:
                         await asyncio.sleep(0.01)
             stop.set()

@@ -192,14 +192,15 @@ def test_a_folder_costs_its_own_entries_and_not_those_below_them() -> None:
     ]
 
     async def ask(store: RunsReadStore) -> tuple[float, float]:
-        await store.list_artifacts(ArtifactListing("r"))
-        began = time.perf_counter()
-        top = await store.list_artifacts(ArtifactListing("r"))
-        listed_s = time.perf_counter() - began
+        listed = []
+        for _ in range(5):
+            began = time.perf_counter()
+            top = await store.list_artifacts(ArtifactListing("r"))
+            listed.append(time.perf_counter() - began)
         began = time.perf_counter()
         await everything(store, ArtifactListing("r", is_recursive=True, max_results=10_000))
         assert (top.items[0].path, top.items[0].files) == ("d0", 2858)
-        return listed_s, time.perf_counter() - began
+        return min(listed), time.perf_counter() - began
 
     listed_s, read_s = asked(events, ask)
 

@@ -257,7 +257,7 @@ async def test_of_decisions_that_race_one_wins(event_store: EventStore) -> None:
 
 async def test_whoever_waits_for_a_position_is_woken_by_its_commit(event_store: EventStore) -> None:
     assert await event_store.wait_for(1, timeout_s=0.01) == 0
-    waiting = asyncio.create_task(event_store.wait_for(3, timeout_s=20))
+    waiting = asyncio.create_task(event_store.wait_for(3, timeout_s=60))
     await asyncio.sleep(0)
     await event_store.append(numbered_batch(1, 2))
     assert not waiting.done()
@@ -265,11 +265,11 @@ async def test_whoever_waits_for_a_position_is_woken_by_its_commit(event_store: 
     await event_store.append(numbered_batch(3, 2))
 
     assert await waiting == 4
-    assert await event_store.wait_for(2, timeout_s=20) == 4
+    assert await event_store.wait_for(2, timeout_s=60) == 4
 
 
 async def test_closing_lets_everybody_go_and_refuses_appends(event_store: EventStore) -> None:
-    waiting = asyncio.create_task(event_store.wait_for(3, timeout_s=20))
+    waiting = asyncio.create_task(event_store.wait_for(3, timeout_s=60))
     await asyncio.sleep(0)
 
     await event_store.aclose()

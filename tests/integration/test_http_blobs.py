@@ -39,7 +39,7 @@ async def server(tmp_path: Path) -> AsyncIterator[TestServer]:
 
 
 async def until_nothing_is_under_way(server: TestServer) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while server.app[blob_bodies.BLOB_TRANSFERS].under_way:
             await asyncio.sleep(0.01)
 
@@ -66,7 +66,7 @@ async def speak(server: TestServer, sent: bytes, *, until: bytes | None = None) 
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await (reader.readuntil(until) if until else reader.read())
     finally:
         writer.close()
@@ -180,7 +180,7 @@ async def test_who_is_asked_for_the_body_sends_it_and_may_send_more(
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             for _ in range(2):
                 writer.write(
                     f"PUT {place}?again HTTP/1.1\r\nHost: localhost\r\n"

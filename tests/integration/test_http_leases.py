@@ -36,7 +36,7 @@ async def run_of(server: TestServer, *, min_position: int = 0) -> dict[str, Any]
 
 
 async def head_of(server: TestServer) -> int:
-    return int((await server.ask("GET", "/ready")).json["head"])
+    return int((await server.ask("GET", "/api/v1/log/head")).json["position"])
 
 
 async def test_a_live_writer_makes_its_run_live_until_it_leaves(server: TestServer) -> None:

@@ -32,7 +32,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # nothing announces what the server counts
             await asyncio.sleep(0.01)
 
@@ -333,7 +333,7 @@ async def test_what_is_not_http_is_answered_with_json(server: TestServer, sent: 
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
 
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
 
     writer.close()
     assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer

@@ -30,7 +30,7 @@ async def report(server: TestServer, writer_id: str, run_id: str, state: str) ->
 
 
 async def folded(server: TestServer) -> None:
-    head = (await server.ask("GET", "/ready")).json["head"]
+    head = (await server.ask("GET", "/api/v1/log/head")).json["position"]
     await server.ask("POST", "/api/v1/runs/search", json={"min_position": head})
 
 

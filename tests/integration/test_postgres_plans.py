@@ -32,7 +32,7 @@ async def pool(postgres_dsn: str) -> AsyncIterator[ReaderPool]:
     async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
         tags = event("tags.set", 1, tags={"team": "vision"})
         await store.append(batch_to_append("run", "w", 1, [tags]))
-        assert await side.wait_for(1, timeout_s=20)
+        assert await side.wait_for(1, timeout_s=60)
     pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
     yield pool
     await pool.aclose()

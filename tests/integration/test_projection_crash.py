@@ -37,7 +37,7 @@ async def test_after_sigkill_the_old_build_serves_and_catches_up(tmp_path: Path,
         async with open_read_side(store, path) as side:
             head = (await store.head()).next_position - 1
             assert head >= acked
-            assert await side.wait_for(head, timeout_s=20)
+            assert await side.wait_for(head, timeout_s=60)
             log = store._reader
             builds = Builds.beside(path)
             report = await verify(log, builds, KINDS, on_progress=lambda _: None)

@@ -56,7 +56,7 @@ class Server:
 
     async def append_and_see(self, *records: Record, **where: str) -> int:
         position = await self.append(*records, **where)
-        assert await self.side.wait_for(position, timeout_s=10)
+        assert await self.side.wait_for(position, timeout_s=60)
         return position
 
     async def tag(self, key: str, run: str = "run") -> str | None:
@@ -79,7 +79,7 @@ class Server:
         return sorted(p.name for p in self.builds.folder.glob(f"{name}-*.sqlite"))
 
 
-async def until(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)
@@ -222,7 +222,7 @@ async def test_a_payload_that_rots_in_the_log_costs_its_own_batch_only(server: S
     log.close()
     (server.builds.folder / "current.json").unlink()
     await server.start()
-    assert await server.side.wait_for(2, timeout_s=10)
+    assert await server.side.wait_for(2, timeout_s=60)
 
     assert (await server.tag("n"), await server.tag("b")) == (None, "x")
     assert [p for p, _, _ in dead_letters(server)] == [1]
@@ -265,7 +265,7 @@ async def test_an_older_version_serves_until_its_rebuild_has_caught_up(
     await server.start()
 
     assert await server.tag("n") == "49"
-    assert await server.side.wait_for(50, timeout_s=10)
+    assert await server.side.wait_for(50, timeout_s=60)
     await server.append_and_see(tagged("new"))
     assert await server.tag("n") == "new"
     current = server.builds.current("runs")
@@ -303,7 +303,7 @@ async def test_a_projection_ahead_of_its_log_is_made_anew(server: Server) -> Non
 
     await server.start()
 
-    assert await server.side.wait_for(1, timeout_s=10)
+    assert await server.side.wait_for(1, timeout_s=60)
     assert await server.tag("n") == "1"
     assert (await server.verified()).is_clean
 
@@ -316,7 +316,7 @@ async def test_a_file_that_is_no_database_is_made_anew(server: Server) -> None:
 
     await server.start()
 
-    assert await server.side.wait_for(1, timeout_s=10)
+    assert await server.side.wait_for(1, timeout_s=60)
     assert await server.tag("n") == "1"
 
 

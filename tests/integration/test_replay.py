@@ -24,7 +24,7 @@ from ingest.replay.job import ReplayRequest, replay
 from ingest.replay.places import PlaceNotUnderstood, destination_of, source_of
 from ingest.replay.selection import NothingSelected
 from ingest.replay.sources import NoArchive
-from projections.log import StoredBatch
+from projections.log import LogHead, StoredBatch
 from tests.support.histories import (
     MODEL_BYTES,
     MODEL_SHA256,
@@ -252,16 +252,15 @@ async def test_following_copies_what_comes_until_it_is_told_to_stop(
     )
     following = asyncio.create_task(replay(request, nothing_shown))
     await fill(source, runs=2)
-    reader: SqliteLogReader | None = None
-    for _ in range(200):
-        await asyncio.sleep(0.05)
-        with suppress(Exception):
-            reader = reader or SqliteLogReader(tmp_path / "copy.db")
-            if await reader.head() == await source.head():
-                break
+    reader = SqliteLogReader(tmp_path / "copy.db")
+    stored = LogHead()
+    async with asyncio.timeout(60):
+        while stored != await source.head():
+            await asyncio.sleep(0.05)
+            with suppress(StoreUnavailable):  # nothing is there yet
+                stored = await reader.head()
     stop.set()
     report = await following
-    assert reader is not None
 
     assert report.is_equal
     assert await reader.head() == await source.head()

@@ -205,7 +205,7 @@ async def test_waiting_and_reading_work_from_another_event_loop(tmp_path: Path) 
     store = await SqliteEventStore.open(tmp_path / "log.db")
 
     async def follow() -> tuple[int, int]:
-        reached = await store.wait_for(2, timeout_s=10)
+        reached = await store.wait_for(2, timeout_s=60)
         return reached, len(await store.read(after=0, batches_max=9, bytes_max=10**6))
 
     following = asyncio.create_task(asyncio.to_thread(asyncio.run, follow()))
@@ -223,6 +223,6 @@ async def test_an_append_whose_caller_gave_up_is_stored_all_the_same(tmp_path: P
     await asyncio.sleep(0)
     appending.cancel()
 
-    assert await store.wait_for(1, timeout_s=10) == 1
+    assert await store.wait_for(1, timeout_s=60) == 1
     assert (await store.append(batch(2))).position == 2
     await store.aclose()

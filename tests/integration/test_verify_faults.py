@@ -42,7 +42,7 @@ async def store(tmp_path: Path) -> Path:
                 ]
                 batch = batch_to_append(f"run-{writer}", writer, 1 + 4 * n, records)
                 result = await event_store.append(batch)
-        assert await side.wait_for(result.position, timeout_s=10)
+        assert await side.wait_for(result.position, timeout_s=60)
     await event_store.aclose()
     return path
 

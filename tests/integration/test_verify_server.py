@@ -54,7 +54,7 @@ async def client(
 
 
 async def finished(client: Client, path: str) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             answer = await (await client.get(path)).json()
             states = [answer] if "state" in answer else answer["rebuilds"]

@@ -35,7 +35,7 @@ from tests.support.processes import free_port
 
 T = TypeVar("T")
 
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 90.0
 DSN_VARIABLE: Final = "TRACKER_TEST_POSTGRES_DSN"
 # What a test database need not survive. Tests that pull the plug ask for DURABLE.
 FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -121,7 +121,7 @@ class PostgresServer:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self.process.wait()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while any(map(_is_alive, processes)) and time.monotonic() < deadline:
                 time.sleep(0.005)
 
@@ -132,7 +132,7 @@ class PostgresServer:
     def _end(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=90)
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -196,7 +196,7 @@ def fresh_database(server_dsn: str) -> Iterator[str]:
 
 
 async def _execute(dsn: str, sql: str) -> None:
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await asyncpg.connect(dsn, timeout=60)
     try:
         await connection.execute(sql)
     finally:

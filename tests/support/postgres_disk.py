@@ -78,7 +78,7 @@ def _small_files(postgres: PostgresServer) -> Iterator[tuple[str, Callable[[], N
 
 
 async def _execute(dsn: str, sql: str) -> None:
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await asyncpg.connect(dsn, timeout=60)
     try:
         await connection.execute(sql)
     finally:

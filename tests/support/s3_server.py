@@ -21,9 +21,11 @@ from tests.support.processes import free_port
 
 BUCKET = "tracker"
 KEY_ID, SECRET = "AKID", "SECRET123"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 _PROBE: Final = "probe"
 _GRPC_OFFSET: Final = 10_000
+# From here on the kernel gives ports to outgoing connections.
+_EPHEMERAL: Final = 32_768
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _free_ports(count: int) -> list[int]:
     while len(ports) < count:
         port = free_port()
         both = {port, port + _GRPC_OFFSET}
-        if port + _GRPC_OFFSET < 2**16 and not both & taken and _is_free(port + _GRPC_OFFSET):
+        if port + _GRPC_OFFSET < _EPHEMERAL and not both & taken and _is_free(port + _GRPC_OFFSET):
             ports.append(port)
             taken |= both
     return ports

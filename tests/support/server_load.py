@@ -128,7 +128,7 @@ class ServerLoad:
             await asyncio.sleep(0.01)
         return seen
 
-    async def until(self, condition: Callable[[], bool], *, within_s: float = 60.0) -> None:
+    async def until(self, condition: Callable[[], bool], *, within_s: float = 180.0) -> None:
         async with asyncio.timeout(within_s):
             while not condition():
                 await asyncio.sleep(0.01)
