@@ -57,8 +57,17 @@ def test_a_client_finds_another_server_when_the_first_has_left(
 
 
 def test_many_that_ask_at_once_find_one_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those whose server finds the store taken wait for the other one as long as it takes."""
+    """The one that got the store answers only some time after the two others have left."""
+    find, log = local_server.find, home / "server" / "local.log"
+    answers_at: list[float] = []
+
+    def find_late(home: Path) -> str | None:
+        if log.exists() and log.read_text().count("in use by another server") == 2:
+            answers_at.append(time.monotonic() + 0.5)
+        return find(home) if answers_at and time.monotonic() > answers_at[0] else None
+
     monkeypatch.setattr(local_server, "LOST_RACE_WAIT_S", 0.0)
+    monkeypatch.setattr(local_server, "find", find_late)
     with ThreadPoolExecutor(3) as pool:
         found = set(pool.map(local_server.ensure_running, [home] * 3))
 
