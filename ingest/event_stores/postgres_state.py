@@ -57,14 +57,18 @@ JOIN tracker.batch b USING (writer_id, first_seq)
 WHERE b.workspace = $1 ORDER BY b.epoch
 """
 # The inner select finds the batch that $3 may lie inside of, by the index.
+# What came since may be detached already: then it is too much to look through.
 _STREAM: Final = """
-SELECT n, payload FROM tracker.batch
+(SELECT n, payload FROM tracker.batch
 WHERE workspace = $1 AND run_id = $2 AND first_position + n - 1 > $3
   AND first_position >= coalesce((
     SELECT first_position FROM tracker.batch
     WHERE workspace = $1 AND run_id = $2 AND first_position <= $3
     ORDER BY first_position DESC LIMIT 1), 0)
-LIMIT $4
+LIMIT $4)
+UNION ALL
+SELECT 0, ''::bytea FROM tracker.archive, generate_series(1, $4::bigint)
+WHERE workspace = $1 AND last_position > $3
 """
 _FORGET_PLACEHOLDERS: Final = """
 DELETE FROM tracker.writer

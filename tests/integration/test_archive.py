@@ -378,16 +378,28 @@ async def test_a_server_archives_and_serves_on(
     assert verified["report"]["findings"] == []
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_a_decision_prepared_before_a_detach_is_taken_again(
-    store: SqliteEventStore, tmp_path: Path
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    """As by a server that was paused for so long."""
+    store: SqliteEventStore | PostgresEventStore
+    if kind == "sqlite":
+        store = await SqliteEventStore.open(tmp_path / "log.db")
+    else:
+        options = PostgresOptions(request.getfixturevalue("postgres_dsn"))
+        store = await PostgresEventStore.open(options, partition_positions=100)
+    tagged = [event("tags.set", START_US, tags={"a": "b"})]
+    begun = await store.append(batch_to_append("early", "e", 1, tagged))
+    await store.append(batch_to_append("early", "e", 2, tagged))
+    await fill(store)
     head = await store.head()
     await archived(store, str(tmp_path / "archive"), detach=True)
-    tagged = [event("tags.set", START_US, tags={"a": "b"})]
 
     with pytest.raises(StreamMoved):
-        await store.append_decision(run_id="run-1", events=tagged, decided_at=3)
-    await store.append_decision(run_id="run-1", events=tagged, decided_at=head.next_position - 1)
+        await store.append_decision(run_id="early", events=tagged, decided_at=begun.position)
+    await store.append_decision(run_id="early", events=tagged, decided_at=head.next_position - 1)
+    await store.aclose()
 
 
 async def test_a_request_that_needs_a_damaged_object_is_told_which(tmp_path: Path) -> None:
