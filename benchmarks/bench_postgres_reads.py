@@ -1,9 +1,10 @@
 """Read models in PostgreSQL beside those in SQLite: the same rows, the same questions, in turns.
 
 `python -m benchmarks.bench_postgres_reads` starts a PostgreSQL of its own, fills 100,000 runs
-into both stores and a series of a million points, asks both, and prints medians and ratios.
-Then it times how long it takes until a server that was killed while it folded is followed by
-another. `--runs 10000` is the quick look.
+into both stores and a series of a million points, asks both, and prints medians and ratios: of the
+stores by themselves, and of the answers that servers over each give to HTTP. Then it times how
+long it takes until a server that was killed while it folded is followed by another.
+`--runs 10000` is the quick look.
 """
 
 from __future__ import annotations
@@ -16,18 +17,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import aiohttp
 import asyncpg
 import numpy as np
 
 from benchmarks.bench_search import NOW_US, SEARCHES, fill
 from benchmarks.machine import describe_machine
+from benchmarks.read_server import app_of, running, serve
+from ingest.arrow import CONTENT_TYPE as ARROW
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
+from ingest.routes import metrics as series_routes
+from ingest.routes import runs as run_routes
 from projections.kinds import KINDS, ProjectionKind
 from projections.postgres.builds import PostgresBuilds
 from projections.postgres.connection import PostgresConnection, PostgresPlace
@@ -57,6 +65,11 @@ SETTINGS = {
     "max_wal_size": "4GB",
 }
 TAKEOVERS = 5
+CHARTS = (
+    (f"chart of {POINTS:,} points", 0, POINTS),
+    ("chart of 100,000 of them", 300_000, 399_999),
+)
+EXACT = f"exact history of {POINTS:,} points"
 
 
 class Home:
@@ -148,19 +161,77 @@ async def searches(home: Home, folder: Path, runs: int, seconds: float) -> None:
         ask = partial(_search, asked)
         tell(title, await timed_in_turns(ask, (one, other), seconds=seconds))
     await one.aclose()
+    print(f"  {'the same over HTTP':34}")
+    async with serving(home, runs=path) as asking:
+        for title, search in SEARCHES:
+            body = {**search, "max_results": 100}
+            ask = partial(_posted, "/api/v1/runs/search", body)
+            tell(title, await timed_in_turns(ask, asking, seconds=seconds))
 
 
 async def _search(asked: RunSearch, store: RunsQueries) -> None:
     await store.search_runs(asked)
 
 
-async def charts(home: Home, folder: Path, seconds: float) -> None:
+@dataclass(frozen=True)
+class Asking:
+    """A server that was given one of the stores."""
+
+    session: aiohttp.ClientSession
+    url: str
+
+
+@asynccontextmanager
+async def serving(home: Home, **given: Path) -> AsyncIterator[tuple[Asking, Asking]]:
+    """A server over the file that is given under a projection's name, and one over PostgreSQL."""
+    ((name, path),) = given.items()
+    module = "benchmarks.bench_postgres_reads"
+    with (
+        running(module, f"--serve-{name}", str(path)) as (one, _),
+        running(module, f"--serve-{name}", home.place.uri) as (other, _),
+    ):
+        async with aiohttp.ClientSession() as session:
+            yield Asking(session, one), Asking(session, other)
+
+
+async def _posted(path: str, body: dict[str, Any], asking: Asking) -> None:
+    async with asking.session.post(asking.url + path, json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        await answer.read()
+
+
+async def _got(path: str, asking: Asking) -> None:
+    async with asking.session.get(asking.url + path, headers={"Accept": ARROW}) as answer:
+        assert answer.status == 200, await answer.text()
+        await answer.read()
+
+
+async def serve_runs(store: str) -> None:
+    readers = Path(store) if "://" not in store else _readers(store, "runs")
+    await serve(app_of(run_routes.ROUTES, runs=RunsQueries(readers, clock_us=lambda: NOW_US)))
+
+
+async def serve_series(store: str) -> None:
+    readers = Path(store) if "://" not in store else _readers(store, "series")
+    await serve(app_of(series_routes.ROUTES, series=SeriesQueries(readers, points())))
+
+
+def _readers(dsn: str, name: str) -> PostgresReaders:
+    return PostgresReaders(ReaderPool(PostgresPlace(dsn)), "default", name)
+
+
+def points() -> MemoryLog:
     log = MemoryLog()
     rng = np.random.default_rng(7)
     for start in range(0, POINTS, BATCH_POINTS):
         steps = np.arange(start, start + BATCH_POINTS)
         values = [rng.standard_normal(BATCH_POINTS).astype(np.float32).astype(np.float64)]
         log.append_columns("run", ("loss",), steps, steps * 1000, values)
+    return log
+
+
+async def charts(home: Home, folder: Path, seconds: float) -> None:
+    log = points()
     path = folder / "series.sqlite"
     build, projection = await home.begin(_SERIES, log)
     for target in (_SERIES.open(path, log), projection):
@@ -172,17 +243,18 @@ async def charts(home: Home, folder: Path, seconds: float) -> None:
         SeriesQueries(PostgresReaders(home.pool, "default", "series"), log),
     ]
 
-    for title, start, end in (
-        (f"chart of {POINTS:,} points", 0, POINTS),
-        ("chart of 100,000 of them", 300_000, 399_999),
-    ):
+    for title, start, end in CHARTS:
         ask = partial(_chart, start, end)
         tell(title, await timed_in_turns(ask, stores, seconds=seconds))
-    tell(
-        f"exact history of {POINTS:,} points",
-        await timed_in_turns(_history, stores, seconds=seconds),
-    )
+    tell(EXACT, await timed_in_turns(_history, stores, seconds=seconds))
     await stores[0].aclose()
+    print(f"  {'the same over HTTP':34}")
+    async with serving(home, series=path) as asking:
+        metric = "/api/v1/runs/run/metrics/loss"
+        for title, start, end in CHARTS:
+            asked = f"{metric}?start_step={start}&end_step={end}&buckets=1000"
+            tell(title, await timed_in_turns(partial(_got, asked), asking, seconds=seconds))
+        tell(EXACT, await timed_in_turns(partial(_got, metric), asking, seconds=seconds))
 
 
 async def _chart(start: int, end: int, store: SeriesQueries) -> None:
@@ -258,7 +330,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=1.0, help="per question and store")
     parser.add_argument("--only", choices=["reads", "takeover"], default=None)
+    parser.add_argument("--serve-runs", help="only answer over HTTP, from this file or database")
+    parser.add_argument("--serve-series", help="likewise")
     asked = parser.parse_args()
+    if asked.serve_runs:
+        asyncio.run(serve_runs(asked.serve_runs))
+        return
+    if asked.serve_series:
+        asyncio.run(serve_series(asked.serve_series))
+        return
     print(describe_machine())
     with (
         running_postgres(SETTINGS) as server,

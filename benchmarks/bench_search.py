@@ -14,24 +14,19 @@ import random
 import sqlite3
 import statistics
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import psutil
-from aiohttp import web
 
 from benchmarks.machine import describe_machine
-from ingest.event_stores.leases import LeaseRow
+from benchmarks.read_server import app_of, running, serve
 from ingest.routes import runs as runs_routes
-from ingest.state import LEASES, READ_STORES, ReadStores
 from projections import sql
 from projections.read_models import RunSearch
 from projections.runs_queries import RunsQueries
@@ -185,55 +180,10 @@ async def timed(ask: Callable[[], Awaitable[int]], *, seconds: float) -> Timing:
     return Timing(statistics.median(times), p99, found, len(times) + 1)
 
 
-class _NoLeases:
-    def live_run_ids(self) -> frozenset[str]:
-        return frozenset()
-
-    def held(self) -> Sequence[LeaseRow]:
-        return ()
-
-    def expires_us(self, writer_id: str) -> int | None:
-        return None
-
-
-class _OneStore:
-    def __init__(self, store: RunsQueries) -> None:
-        self.runs = store
-
-    async def wait_for(self, position: int, *, timeout_s: float) -> bool:
-        return True
-
-
-async def serve(path: Path) -> None:
-    """The runs' handlers on a free port of loopback, until standard input ends."""
+async def serve_runs(path: Path) -> None:
     store = RunsQueries(path, clock_us=lambda: NOW_US)
-    app = web.Application()
-    # The handlers served here read runs only.
-    app[READ_STORES] = cast(ReadStores, _OneStore(store))
-    app[LEASES] = _NoLeases()
-    for route in runs_routes.ROUTES:
-        app.router.add_route(route.method, route.path, route.handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    print(f"http://{host}:{port}/api/v1/runs/search", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
+    await serve(app_of(runs_routes.ROUTES, runs=store))
     await store.aclose()
-
-
-@contextmanager
-def server(path: Path) -> Iterator[tuple[str, int]]:
-    """A server process of its own, as in life; its search URL and its pid."""
-    command = [sys.executable, "-m", "benchmarks.bench_search", "--serve", str(path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield process.stdout.readline().strip(), process.pid
-        process.stdin.close()
 
 
 async def measure(path: Path, url: str, pid: int, *, seconds: float) -> None:
@@ -273,7 +223,7 @@ def main() -> None:
     parser.add_argument("--serve", type=Path, help="only answer over HTTP from this file")
     given = parser.parse_args()
     if given.serve:
-        asyncio.run(serve(given.serve))
+        asyncio.run(serve_runs(given.serve))
         return
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
@@ -283,8 +233,8 @@ def main() -> None:
             fill(path, given.runs)
             size = path.stat().st_size / 1e6
             print(f"{given.runs} runs filled in {time.perf_counter() - began:.0f} s, {size:.0f} MB")
-        with server(path) as (url, pid):
-            asyncio.run(measure(path, url, pid, seconds=given.seconds))
+        with running("benchmarks.bench_search", "--serve", str(path)) as (url, pid):
+            asyncio.run(measure(path, f"{url}/api/v1/runs/search", pid, seconds=given.seconds))
 
 
 if __name__ == "__main__":

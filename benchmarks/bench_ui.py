@@ -10,25 +10,20 @@ import argparse
 import asyncio
 import math
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from aiohttp import web
 from playwright.sync_api import Browser, CDPSession, Page
 
-from benchmarks.bench_search import _NoLeases, _OneStore, fill
+from benchmarks.bench_search import fill
 from benchmarks.machine import describe_machine
+from benchmarks.read_server import app_of, running, serve
 from ingest.routes import experiments, run_groups, runs, ui
-from ingest.runner import REQUEST_LINE_BYTES_MAX
-from ingest.state import LEASES, READ_STORES, ReadStores
 from ingest.ui.assets import build
 from projections.runs_queries import RunsQueries
 from tests.support.browser import running_browser
@@ -98,38 +93,15 @@ async def events(request: web.Request) -> web.Response:
     return web.Response(headers={"X-Tracker-Position": "1"})
 
 
-async def serve(path: Path) -> None:
-    """The pages and the runs' handlers on a free port of loopback, until stdin ends."""
+async def serve_pages(path: Path) -> None:
+    """The pages and the runs' handlers."""
     store = RunsQueries(path)
-    app = web.Application()
-    # The handlers served here read runs only.
-    app[READ_STORES] = cast(ReadStores, _OneStore(store))
-    app[LEASES] = _NoLeases()
-    for route in (*runs.ROUTES, *run_groups.ROUTES, *experiments.ROUTES, *ui.ROUTES):
-        app.router.add_route(route.method, route.path, route.handler)
+    app = app_of((*runs.ROUTES, *run_groups.ROUTES, *experiments.ROUTES, *ui.ROUTES), runs=store)
     app.router.add_get("/ready", ready)
     app.router.add_get("/api/v1/events", events)
     app.router.add_post("/api/v1/metrics/query", query)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, max_line_size=REQUEST_LINE_BYTES_MAX)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    print(f"http://{host}:{port}", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
+    await serve(app)
     await store.aclose()
-
-
-@contextmanager
-def server(path: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.bench_ui", "--serve", str(path)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()
 
 
 def first_table(browser: Browser, url: str) -> list[float]:
@@ -226,7 +198,7 @@ def main() -> None:
     parser.add_argument("--serve", type=Path, help="only serve from this file")
     given = parser.parse_args()
     if given.serve:
-        asyncio.run(serve(given.serve))
+        asyncio.run(serve_pages(given.serve))
         return
     print(describe_machine())
     built = build()
@@ -236,7 +208,8 @@ def main() -> None:
         path = given.file or Path(folder) / "runs.sqlite"
         if not path.exists():
             fill(path, given.runs)
-        with server(path) as url, running_browser() as browser:
+        asked = ("benchmarks.bench_ui", "--serve", str(path))
+        with running(*asked) as (url, _), running_browser() as browser:
             measure(browser, url)
 
 
