@@ -52,6 +52,8 @@ def run_views(
     connection: Connection, run_nos: Sequence[int], live_run_ids: frozenset[str]
 ) -> list[RunView]:
     """The runs of these numbers, in their order, without their writers."""
+    if not run_nos:
+        return []
     asked = {"run_nos": json.dumps(list(run_nos))}
     ask_together(connection, _OF_RUNS, asked)
     params = texts_of(connection, "params", asked)
@@ -96,6 +98,8 @@ def run_views(
 
 def page_of(connection: Connection, run_nos: Sequence[int]) -> Sequence[int]:
     """As many of the runs, from the first, as make a page."""
+    if not run_nos:
+        return run_nos
     asked = {"run_nos": json.dumps(list(run_nos)), "entries_max": PAGE_ENTRIES_MAX}
     ((entries,),) = connection.execute(SQL["entries"], asked)
     if entries + WEIGHT_OF_A_RUN * len(run_nos) <= PAGE_ENTRIES_MAX:

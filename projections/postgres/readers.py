@@ -67,8 +67,9 @@ class ReaderPool:
         self._is_pooled = place.is_pooled
         place = replace(place, settings=_SETTINGS)
         self._all = [Session(place, name=f"postgres-reader-{n}") for n in range(size)]
-        self._free: asyncio.LifoQueue[Session] = asyncio.LifoQueue()
-        for session in reversed(self._all):
+        # In turns: the one that was used last may still be ending its transaction.
+        self._free: asyncio.Queue[Session] = asyncio.Queue()
+        for session in self._all:
             self._free.put_nowait(session)
 
     async def run(
@@ -100,10 +101,13 @@ class ReaderPool:
                 raise  # a bug of ours, or a value that no check has stopped
             raise store_failed(error, "the read models cannot be read") from error
         finally:
+            session.end_transaction()
             self._free.put_nowait(session)
 
     async def aclose(self) -> None:
-        for session in self._all:
+        """Close when the queries under way have ended."""
+        for _ in self._all:
+            session = await self._free.get()
             await session.aclose()
 
 
@@ -141,9 +145,12 @@ def _read(
     plans: Plans | None,
     query: Callable[[PostgresConnection], T],
 ) -> T:
+    """What the query gives, with its transaction left open; none when it raises."""
     try:
         connection.begin(begin, plans)
         return query(connection)
+    except BaseException:
+        roll_back(connection)
+        raise
     finally:
         connection.forget_ahead()
-        roll_back(connection)

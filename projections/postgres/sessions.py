@@ -35,6 +35,10 @@ class Session:
         """Call `work` with the connection, in its thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
 
+    def end_transaction(self) -> None:
+        """Roll back what is open, before anything else is asked; nobody waits for it."""
+        self._thread.submit(self._roll_back)
+
     async def in_transaction(self, begin: str, work: Callable[[PostgresConnection], T]) -> T:
         """`begin` is a script that begins one; it commits, or rolls back when `work` raises."""
         return await self.run(lambda connection: transaction(connection, begin, work))
@@ -58,6 +62,10 @@ class Session:
             if self._connection.is_closed or self._connection.in_transaction:
                 self._close()  # in a state that nobody should go on from
             raise
+
+    def _roll_back(self) -> None:
+        if self._connection is not None:
+            roll_back(self._connection)
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
