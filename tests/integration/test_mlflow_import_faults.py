@@ -79,22 +79,23 @@ def test_a_store_from_before_mlflow_1_is_refused_with_what_to_do(tmp_path: Path)
 def test_a_killed_import_goes_on_and_sends_every_point_once(
     server: ServerProcess, tmp_path: Path
 ) -> None:
-    """Killed as soon as the server has some of a long history; nothing passes meanwhile."""
+    """Killed when the server has some of a long history, of which no more passes."""
     path = tmp_path / "long.db"
     source = old_store(path)
     run_id = run_named(path, "parent")
     add_points(path, run_id, "long", POINTS)
     with running_proxy(server.uri) as proxy:
-        proxy.fault = "slow"
+        proxy.records_max = 30_000
         command = ["tracker", "import", "mlflow", source, "--no-artifacts", "--to", proxy.uri]
         script = f"import sys; sys.argv = {command!r}; from tracker.cli.main import main; main()"
         process = start_script(tmp_path, script)
         deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and stored(server, run_id) <= 20_000:
+        while time.monotonic() < deadline and not proxy.met["status_503"]:
             time.sleep(0.01)
-        proxy.fault = "status_503"
         process.kill()
         process.communicate()
+    while time.monotonic() < deadline and stored(server, run_id) <= 20_000:
+        time.sleep(0.05)
     before = stored(server, run_id)
     report = imported(server, source, "--no-artifacts")
 

@@ -16,13 +16,17 @@ from tests.support.proxies import served
 
 
 class CountingProxy:
-    """`part_delay_s`: how long each part is held back before it is passed on."""
+    """`parts_max`: once so many parts are on their way or stored, further ones are held back.
+
+    Those that are held back when the limit goes are never passed on: their senders are gone.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
         self.port = free_port()
         self.parts_stored = 0
-        self.part_delay_s = 0.0
+        self.parts_max: int | None = None
+        self._parts_passed = 0
 
     @property
     def uri(self) -> str:
@@ -38,7 +42,11 @@ class CountingProxy:
         body = await request.read()
         is_part = request.method == "PUT" and "/parts/" in request.path
         if is_part:
-            await asyncio.sleep(self.part_delay_s)
+            if self.parts_max is not None and self._parts_passed >= self.parts_max:
+                while self.parts_max is not None:
+                    await asyncio.sleep(0.01)
+                return web.Response(status=502, text="too late")
+            self._parts_passed += 1
         headers = {
             name: value
             for name, value in request.headers.items()

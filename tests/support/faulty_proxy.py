@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import aiohttp
 from aiohttp import web
 
+from projections.columns import decode_batch
 from tests.support.processes import free_port
 from tests.support.proxies import served
 
@@ -26,20 +27,28 @@ FAULTS = (
 
 
 class FaultyProxy:
-    """Forwards to `upstream`; while `fault` is set every append meets it instead."""
+    """Forwards to `upstream`; while `fault` is set every append meets it instead.
+
+    `records_max`: once more records than that have passed, every append meets status_503.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
         self.port = free_port()
         self.fault: str | None = None
         self.met: Counter[str] = Counter()
+        self.records_max: int | None = None
+        self.records_passed = 0
 
     @property
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        fault = self.fault if request.path == "/api/v1/append" else None
+        is_append = request.path == "/api/v1/append"
+        fault = self.fault if is_append else None
+        if is_append and self.records_max is not None and self.records_passed > self.records_max:
+            fault = "status_503"
         if fault:
             self.met[fault] += 1
         if fault in ("cut_in_body", "refused_connection"):
@@ -70,6 +79,8 @@ class FaultyProxy:
             text = await answer.read()
             if fault == "reply_lost":
                 return self.hang_up(request)
+            if is_append and answer.status == 200 and self.records_max is not None:
+                self.records_passed += decode_batch(body)[0].n
             return web.Response(status=answer.status, body=text, content_type=answer.content_type)
 
     @staticmethod
