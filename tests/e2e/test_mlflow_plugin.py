@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -29,8 +30,8 @@ TRAINING = "plugin_training.py"
 MODELS = "plugin_models.py"
 TOUR = "plugin_tour.py"
 STEPS = 40
-# Of all steps together. A step that waited for the slow server would take a second by itself.
-CALLS_S_MAX = 10.0
+# Of the middle one of all steps. One that waited for the slow server would take half a second.
+CALLS_S_MAX = 0.25
 
 # MLflow takes seconds to be imported, and many more on a machine that is busy otherwise.
 pytestmark = pytest.mark.timeout(300)
@@ -98,7 +99,7 @@ def test_without_a_server_everything_waits_and_is_delivered_once(
         python, TRAINING, tmp_path, STEPS, 0, uri=server.uri, TRACKER_EXIT_WAIT_S="0.2"
     )
     check_told(told)
-    assert told["calls_s"] < CALLS_S_MAX
+    assert statistics.median(told["calls_s"]) < CALLS_S_MAX
     server.start()
     try:
         sync(tmp_path, server)
@@ -166,7 +167,7 @@ def test_a_slow_server_slows_no_log_call(tmp_path: Path) -> None:
         proxy.fault = "slow"
         run_id, told = run_program(NEWEST, TRAINING, tmp_path, STEPS, 0, uri=proxy.uri)
         check_told(told)
-        assert told["calls_s"] < CALLS_S_MAX
+        assert statistics.median(told["calls_s"]) < CALLS_S_MAX
         check_stored(server, run_id)
 
 

@@ -72,11 +72,11 @@ def test_an_iterator_may_be_left_in_the_middle(fake: FakeTracker) -> None:
 def test_an_error_in_an_iterator_comes_after_the_items_before_it(fake: FakeTracker) -> None:
     fake.runs = [a_run(f"{i:032x}") for i in range(50)]
     seen: list[str] = []
+    fake.faults = [fake._own_answer, refusing(503, "busy")]  # the next page is asked for early
 
     with Client(fake.uri, retry_for_s=0) as client:
         runs = client.iter_runs(page_rows=20)
         seen.append(next(runs).info.run_id)
-        fake.faults = [refusing(503, "busy")]
         with pytest.raises(ServerBusy):
             seen.extend(run.info.run_id for run in runs)
 
