@@ -36,7 +36,8 @@ from projections.read_models import (
 from projections.readers import QueryReaders, Readers
 from projections.run_groups import GroupPage, GroupSearch
 from projections.run_groups_sqlite import find_groups
-from projections.runs_latest import LatestRuns
+from projections.runs_kept import KeptRuns
+from projections.runs_latest import latest_runs
 from projections.runs_search import check_texts, find_runs
 from projections.runs_views import SQL, experiment_views, page_of, run_view, run_views
 from projections.search.choices import Choices
@@ -61,7 +62,7 @@ class RunsQueries:
         self._readers = Readers(tables) if isinstance(tables, Path) else tables
         self._dialect = self._readers.dialect
         self._clock_us = clock_us
-        self._latest = LatestRuns()
+        self._latest = KeptRuns(latest_runs)
         self._choices = Choices()
 
     async def position(self) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from projections.runs_latest import LatestRuns
+from projections.runs_kept import KeptRuns
+from projections.runs_latest import latest_runs
 from projections.sqlite import open_for_reading
 from tests.support.http_server import TestServer, batch_body, serving
 from tests.support.run_tables import MetricRow, RunRow, RunTables
@@ -89,7 +90,7 @@ def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
     tables = RunTables(tmp_path / "runs.sqlite")
     tables.put(runs=[RunRow(f"run{i}", metrics=metrics) for i in range(6)])
     connection = open_for_reading(tmp_path / "runs.sqlite")
-    runs = LatestRuns(entries_max=50)  # of which a run here has 15 or 16
+    runs = KeptRuns(latest_runs, entries_max=50)  # of which a run here has 15 or 16
 
     first = runs.of(connection, [1, 2, 3])
     again = runs.of(connection, [3, 2, 1])
@@ -110,7 +111,7 @@ def test_a_page_of_kept_runs_ends_where_one_of_new_runs_does(
     tables = RunTables(tmp_path / "runs.sqlite")
     tables.put(runs=[RunRow(f"run{i}", metrics=metrics) for i in range(3)])
     connection = open_for_reading(tmp_path / "runs.sqlite")
-    runs = LatestRuns(entries_max=10**6)
+    runs = KeptRuns(latest_runs, entries_max=10**6)
 
     assert [len(runs.of(connection, numbers)) for numbers in ([1], [2], [3])] == [1, 1, 1]
     assert [run.run_id for run in runs.of(connection, [1, 2, 3])] == ["run0", "run1"]
