@@ -20,11 +20,12 @@ from tests.support.spools import (
 from tracker.events.errors import PayloadTooLarge
 from tracker.events.limits import RECORD_BYTES_MAX
 from tracker.events.types import Event
+from tracker.spool import creation
 from tracker.spool.acks import write_ack
 from tracker.spool.folder import SpoolRoot, WriterFolder
 from tracker.spool.framing import KIND_EVENT, KIND_METRICS
 from tracker.spool.locks import WriterState, is_locked, writer_state
-from tracker.spool.meta import load_meta
+from tracker.spool.meta import load_meta, store_meta
 from tracker.spool.writer import SpoolClosed, SpoolWriter
 
 NOW_US = 1_700_000_000_000_000
@@ -348,6 +349,37 @@ def test_real_signals_in_the_middle_of_log_calls_neither_block_nor_tear(tmp_path
     assert -1 in [record.step for record in records[-3:]]
     assert (writer.faults, writer.dropped) == (0, 0)
     writer.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_while_a_folder_is_made_does_not_keep_its_writer_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another thread of a training that starts its workers meanwhile."""
+    children, (from_parent, to_child) = list[int](), os.pipe()
+    after_fork, to_parent = os.pipe()
+
+    def fork_and_store(*given: Any, **also: Any) -> None:
+        child = os.fork()
+        if child == 0:
+            os.close(to_child)
+            os.write(to_parent, b"!")
+            os.read(from_parent, 1)
+            os._exit(0)
+        children.append(child)
+        os.read(after_fork, 1)
+        store_meta(*given, **also)
+
+    monkeypatch.setattr(creation, "store_meta", fork_and_store)
+    writer = writer_in(tmp_path)
+    writer.close()
+    state = writer_state(writer.folder, writer.meta)
+    os.close(to_child)
+    os.waitpid(children[0], 0)
+    for fd in (from_parent, after_fork, to_parent):
+        os.close(fd)
+
+    assert state is WriterState.DEAD
 
 
 def test_a_forked_child_lets_the_parents_writer_alone(tmp_path: Path) -> None:

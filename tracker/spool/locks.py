@@ -5,7 +5,8 @@ kernel lets go of it however the process ends. It proves something only about th
 was taken on: in a copied folder, or on another machine, a free lock means nothing.
 
 A forked child shares the lock with its parent until it closes the inherited descriptor,
-which is why it must close it (`abandon_after_fork`) and must never unlock it.
+which is why it must close it and must never unlock it. All are closed right after a fork, also
+that of a folder which another thread of the parent was just about to make.
 """
 
 from __future__ import annotations
@@ -58,16 +59,18 @@ class FileLock:
         """
         deadline = time.monotonic() + wait_s
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = cls(path, os.fstat(fd).st_ino, fd)
+        _inheritable.add(lock)
         try:
             while not _try_lock(fd, shared=False):
                 late_s = time.monotonic() - deadline
                 if late_s >= 0 and (late_s > _STALLED_PROBE_WAIT_S or is_locked(path)):
-                    os.close(fd)
+                    lock.release()
                     return None
                 time.sleep(_PROBE_PAUSE_S)
-            return cls(path, os.fstat(fd).st_ino, fd)
+            return lock
         except BaseException:
-            os.close(fd)
+            lock.release()
             raise
 
     def release(self) -> None:
@@ -75,10 +78,35 @@ class FileLock:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+        _inheritable.discard(self)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: close the inherited descriptor. The parent keeps the lock."""
         self.release()
+
+
+class _Inheritable:
+    """The locks of this process; a forked child closes them before it does anything else."""
+
+    def __init__(self) -> None:
+        self._locks: set[FileLock] = set()
+        self._is_watching = False
+
+    def add(self, lock: FileLock) -> None:
+        self._locks.add(lock)
+        if not self._is_watching and hasattr(os, "register_at_fork"):
+            self._is_watching = True
+            os.register_at_fork(after_in_child=self._abandon_all)
+
+    def discard(self, lock: FileLock) -> None:
+        self._locks.discard(lock)
+
+    def _abandon_all(self) -> None:
+        for lock in list(self._locks):
+            lock.abandon_after_fork()
+
+
+_inheritable: Final = _Inheritable()
 
 
 def is_locked(path: Path) -> bool:
