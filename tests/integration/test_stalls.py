@@ -93,6 +93,31 @@ async def test_a_tag_of_an_experiment_that_is_deleted_and_not_folded_yet_is_dele
         assert await ask(server, f"{MLFLOW}/experiments/delete-experiment-tag", said) == (200, {})
 
 
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_decision_whose_answer_was_lost_is_taken_once(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+) -> None:
+    """MLflow's clients send again what was answered with 503, and have another run then."""
+    store = server.app[EVENT_STORE]
+    append, losses = store.append_decision, iter((True, True))
+
+    async def losing(**decision: Any) -> Any:
+        is_lost = next(losses, False)
+        if is_stored or not is_lost:
+            result = await append(**decision)
+        if is_lost:
+            raise StoreUnavailable("the connection was lost; send it again")
+        return result
+
+    monkeypatch.setattr(store, "append_decision", losing)
+    status, said = await ask(server, f"{MLFLOW}/runs/create", {"experiment_id": "0"})
+    assert status == 200, said
+
+    found = await ask(server, "/api/v1/runs/search", {"min_position": 1})
+    assert [run["run_id"] for run in found[1]["runs"]] == [said["run"]["info"]["run_id"]]
+    assert (await store.head()).next_position == 2
+
+
 async def test_a_stream_whose_log_goes_away_ends_with_no_second_answer_in_it(
     server: TestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
