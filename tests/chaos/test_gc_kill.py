@@ -132,6 +132,7 @@ print(json.dumps(kills))
 """
 
 
+@pytest.mark.timeout(660)
 @pytest.mark.parametrize(("log", "stride"), [("sqlite", 3), ("postgres", 7)])
 def test_a_collector_killed_at_any_point_loses_nothing_and_is_finished_later(
     request: pytest.FixtureRequest, tmp_path: Path, log: str, stride: int

@@ -12,10 +12,11 @@ import random
 import threading
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.processes import ServerProcess, run_cli
 
@@ -27,10 +28,14 @@ CLIENTS, SEED = 3, 11
 
 def send(server: ServerProcess, path: str, body: Mapping[str, Any]) -> Any:
     """Until it is answered; a refusal fails the test."""
-    deadline = time.monotonic() + 60
+    return answered(lambda: server.post(f"{API}/{path}", body))
+
+
+def answered(ask: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 180
     while True:
         try:
-            return server.post(f"{API}/{path}", body)
+            return ask()
         except urllib.error.HTTPError as error:
             if error.code != 503:
                 raise AssertionError(error.read().decode()) from error
@@ -44,7 +49,7 @@ class Client(threading.Thread):
     """Logs batches into its run, with a param and a tag now and then, until told to stop."""
 
     def __init__(self, server: ServerProcess, number: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.server, self.number, self.batches = server, number, 0
         self.stop = threading.Event()
         created = send(server, "runs/create", {"experiment_id": "0"})
@@ -72,6 +77,7 @@ class Client(threading.Thread):
         send(self.server, "runs/log-batch", said)
 
 
+@pytest.mark.timeout(900)
 def test_what_was_answered_is_there_once_however_often_the_server_dies(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     server = ServerProcess(tmp_path)
@@ -80,10 +86,11 @@ def test_what_was_answered_is_there_once_however_often_the_server_dies(tmp_path:
     for client in clients:
         client.start()
     for _ in range(KILLS):
-        time.sleep(chance.uniform(0.3, 1.2))
+        go_on(clients)
+        time.sleep(chance.uniform(0, 0.9))
         server.kill()
         server.start()
-    time.sleep(0.3)
+    go_on(clients)
     for client in clients:
         client.stop.set()
         client.join()
@@ -103,6 +110,15 @@ def test_what_was_answered_is_there_once_however_often_the_server_dies(tmp_path:
     assert json.loads(verified.stdout)
 
 
+def go_on(clients: Sequence[Client]) -> None:
+    """Wait until each has been answered once more."""
+    before = [client.batches for client in clients]
+    deadline = time.monotonic() + 180
+    while any(c.batches <= n for c, n in zip(clients, before, strict=True)):
+        assert not [client.failure for client in clients if client.failure is not None]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def get_json(server: ServerProcess, path: str) -> Any:
-    with urllib.request.urlopen(f"{server.uri}{API}/{path}", timeout=30) as answer:
-        return json.loads(answer.read())
+    return answered(lambda: server.get(f"{API}/{path}"))
