@@ -13,17 +13,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeVar
 
-from projections.connection import Connection
-from projections.runs_views import SQL, fitting, weights_of
+from projections.connection import Connection, ask_together
+from projections.runs_views import SQL, RunRow, fitting, weights_of
 
 T = TypeVar("T")
 
 # As runs_queries.sql counts them; with what is made of them some 30 MB.
 KEPT_ENTRIES_MAX: Final = 100_000
-RunRow: TypeAlias = tuple[Any, ...]
-"""As the statement `runs` gives it; the run's number first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,10 @@ class KeptRuns(Generic[T]):
 
         A run that has not changed is the same object as before.
         """
+        if not run_nos:
+            return []
         asked = {"run_nos": json.dumps(list(run_nos))}
+        ask_together(connection, (SQL["runs"], SQL["position"]), asked)
         rows: list[RunRow] = [tuple(row) for row in connection.execute(SQL["runs"], asked)]
         found = self._known(rows)
         missing = [row for row in rows if row[0] not in found]

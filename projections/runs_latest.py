@@ -10,9 +10,9 @@ from projections.connection import Connection, ask_together
 from projections.model_rules import INPUT, OUTPUT
 from projections.models_queries import SQL as MODELS_SQL
 from projections.read_models import LatestPoint, LatestRun
-from projections.runs_kept import RunRow
 from projections.runs_views import (
     SQL,
+    RunRow,
     exact,
     inputs_of,
     keys_of_metrics,
@@ -22,7 +22,7 @@ from projections.runs_views import (
 
 _OF_RUNS: Final = (
     *(SQL[name] for name in ("params", "tags", "input_tags", "inputs", "keys_of_metrics")),
-    *(MODELS_SQL["links"], SQL["position"]),
+    MODELS_SQL["links"],
 )
 
 

@@ -39,7 +39,7 @@ from projections.run_groups_sqlite import find_groups
 from projections.runs_kept import KeptRuns
 from projections.runs_latest import latest_runs
 from projections.runs_search import check_texts, find_runs
-from projections.runs_views import SQL, experiment_views, page_of, run_view, run_views
+from projections.runs_views import SQL, alive, experiment_views, run_view, views_of
 from projections.search.choices import Choices
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ class RunsQueries:
         self._readers = Readers(tables) if isinstance(tables, Path) else tables
         self._dialect = self._readers.dialect
         self._clock_us = clock_us
+        self._views = KeptRuns(views_of)
         self._latest = KeptRuns(latest_runs)
         self._choices = Choices()
 
@@ -73,7 +74,7 @@ class RunsQueries:
 
     async def search_runs(self, search: RunSearch) -> Page[RunView]:
         def views(connection: Connection, run_nos: Sequence[int]) -> list[RunView]:
-            return run_views(connection, page_of(connection, run_nos), search.live_run_ids)
+            return alive(self._views.of(connection, run_nos), search.live_run_ids)
 
         return await self._page(search, views)
 

@@ -7,7 +7,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -34,28 +34,46 @@ SQL: Final = statements("runs_queries.sql")
 WEIGHT_OF_A_RUN: Final = 5
 # What a view is made of, but for the metrics, of which there may be very many.
 _OF_RUNS: Final = (
-    *(SQL[name] for name in ("params", "tags", "conflicts", "input_tags", "inputs", "runs")),
-    *(MODELS_SQL["links"], SQL["keys_of_metrics"], SQL["position"]),
+    *(SQL[name] for name in ("params", "tags", "conflicts", "input_tags", "inputs")),
+    *(MODELS_SQL["links"], SQL["keys_of_metrics"]),
 )
+RunRow: TypeAlias = tuple[Any, ...]
+"""As the statement `runs` gives it; the run's number first."""
 _TERMINAL: Final = frozenset(status.value for status in RunStatus if status.is_terminal)
 _BITS: Final = struct.Struct("<q")
 _FLOAT: Final = struct.Struct("<d")
-
-
-def liveness_of(status: str, run_id: str, live_run_ids: frozenset[str]) -> Liveness:
-    if status in _TERMINAL:
-        return Liveness.ENDED
-    return Liveness.LIVE if run_id in live_run_ids else Liveness.LOST
 
 
 def run_views(
     connection: Connection, run_nos: Sequence[int], live_run_ids: frozenset[str]
 ) -> list[RunView]:
     """The runs of these numbers, in their order, without their writers."""
-    if not run_nos:
-        return []
     asked = {"run_nos": json.dumps(list(run_nos))}
+    ask_together(connection, (*_OF_RUNS, SQL["runs"]), asked)
+    rows = [tuple(row) for row in connection.execute(SQL["runs"], asked)]
+    return alive(_views(connection, asked, rows), live_run_ids)
+
+
+def views_of(connection: Connection, rows: Sequence[RunRow]) -> list[RunView]:
+    """The runs of these rows, without their writers, as if nobody wrote."""
+    asked = {"run_nos": json.dumps([row[0] for row in rows])}
     ask_together(connection, _OF_RUNS, asked)
+    return _views(connection, asked, rows)
+
+
+def alive(views: Sequence[RunView], live_run_ids: frozenset[str]) -> list[RunView]:
+    """The same runs as they are while somebody writes to some of them."""
+    return [
+        replace(view, liveness=Liveness.LIVE)
+        if view.run_id in live_run_ids and view.liveness is not Liveness.ENDED
+        else view
+        for view in views
+    ]
+
+
+def _views(
+    connection: Connection, asked: Mapping[str, str], rows: Sequence[RunRow]
+) -> list[RunView]:
     params = texts_of(connection, "params", asked)
     tags = texts_of(connection, "tags", asked)
     metrics = _metrics(connection, asked)
@@ -65,9 +83,8 @@ def run_views(
     inputs = inputs_of(connection, asked)
     links = model_links_of(connection, asked)
     views = []
-    for row in connection.execute(SQL["runs"], asked):
-        (run_no, run_id, name, experiment_id, user_id, status, is_deleted, *rest) = row
-        (start_us, end_us, end_reason, end_detail, parent_run_id, dropped, last_position) = rest
+    for run_no, run_id, name, experiment_id, user_id, status, is_deleted, *rest in rows:
+        start_us, end_us, end_reason, end_detail, parent_run_id, dropped, last_position, *_ = rest
         views.append(
             RunView(
                 run_id=run_id,
@@ -75,7 +92,7 @@ def run_views(
                 experiment_id=experiment_id,
                 user_id=user_id,
                 status=status,
-                liveness=liveness_of(status, run_id, live_run_ids),
+                liveness=Liveness.ENDED if status in _TERMINAL else Liveness.LOST,
                 lifecycle_stage="deleted" if is_deleted else "active",
                 start_time_us=start_us,
                 end_time_us=end_us,
@@ -94,17 +111,6 @@ def run_views(
             )
         )
     return views
-
-
-def page_of(connection: Connection, run_nos: Sequence[int]) -> Sequence[int]:
-    """As many of the runs, from the first, as make a page."""
-    if not run_nos:
-        return run_nos
-    asked = {"run_nos": json.dumps(list(run_nos)), "entries_max": PAGE_ENTRIES_MAX}
-    ((entries,),) = connection.execute(SQL["entries"], asked)
-    if entries + WEIGHT_OF_A_RUN * len(run_nos) <= PAGE_ENTRIES_MAX:
-        return run_nos  # as nearly always; to weigh each run takes longer
-    return run_nos[: fitting(weights_of(connection, run_nos))]
 
 
 def weights_of(connection: Connection, run_nos: Sequence[int]) -> list[int]:

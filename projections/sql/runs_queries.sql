@@ -1,23 +1,9 @@
 -- name: position
 SELECT max(position) FROM projection;
 
--- name: entries
--- How much there is to say of all of these runs; beyond :entries_max it is no longer counted.
--- Schemas and profiles are long: an entry counts as 600 characters.
-SELECT (SELECT count(*) FROM (
-           SELECT 1 FROM json_each(:run_nos) j CROSS JOIN run_metric m ON m.run_no = j.value
-           LIMIT :entries_max) counted)
-     + (SELECT count(*) FROM (
-           SELECT 1 FROM json_each(:run_nos) j CROSS JOIN run_param p ON p.run_no = j.value
-           LIMIT :entries_max) counted)
-     + (SELECT count(*) FROM (
-           SELECT 1 FROM json_each(:run_nos) j CROSS JOIN run_tag t ON t.run_no = j.value
-           LIMIT :entries_max) counted)
-     + (SELECT coalesce(sum(1 + (length(i.source) + length(i.schema) + length(i.profile)) / 600), 0)
-        FROM json_each(:run_nos) j CROSS JOIN run_input i ON i.run_no = j.value);
-
 -- name: weights
--- The same of each run, in the order of the run numbers asked for.
+-- How much there is to say of each run, in the order of the run numbers asked for.
+-- Schemas and profiles are long: an entry counts as 600 characters.
 SELECT (SELECT count(*) FROM run_metric m WHERE m.run_no = j.value)
      + (SELECT count(*) FROM run_param p WHERE p.run_no = j.value)
      + (SELECT count(*) FROM run_tag t WHERE t.run_no = j.value)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from projections.runs_kept import KeptRuns
 from projections.runs_latest import latest_runs
 from projections.sqlite import open_for_reading
-from tests.support.http_server import TestServer, batch_body, serving
+from tests.support.http_server import TestServer, batch_body, events_body, serving
 from tests.support.run_tables import MetricRow, RunRow, RunTables
+from tracker.events.types import Event, EventType
 
 API = "/api/2.0/mlflow"
 MODEL = {"model_id": "m-" + "1" * 32}
@@ -56,6 +59,22 @@ async def found(server: TestServer, *experiment_ids: str) -> dict[str, Any]:
     return {run["info"]["run_id"]: run for run in answer["runs"]}
 
 
+async def found_natively(server: TestServer, run_id: str, *experiment_ids: str) -> Any:
+    body = {"experiment_ids": experiment_ids, "view": "all"}
+    answer = await server.ask("POST", "/api/v1/runs/search", json=body)
+    return next(run for run in answer.json["runs"] if run["run_id"] == run_id)
+
+
+async def one_natively(server: TestServer, run_id: str) -> Any:
+    answer = await server.ask("GET", f"/api/v1/runs/{run_id}")
+    return answer.json
+
+
+def without_writers(run: dict[str, Any]) -> dict[str, Any]:
+    """Only a run by itself has them, and what is known from them; the position is the page's."""
+    return {name: run[name] for name in run if name not in ("writers", "position")}
+
+
 async def one(server: TestServer, run_id: str) -> Any:
     answer = await server.ask("GET", f"{API}/runs/get", params={"run_id": run_id})
     return answer.json["run"]
@@ -73,6 +92,11 @@ async def test_a_search_shows_each_run_as_it_is_by_itself(server: TestServer) ->
         now = await found(server, *both)
         assert now[ids[1]] != before[ids[1]], path
         assert now[ids[1]] == await one(server, ids[1]), path
+        told, asked = (
+            await found_natively(server, ids[1], *both),
+            await one_natively(server, ids[1]),
+        )
+        assert without_writers(told) == without_writers(asked), path
         assert now[ids[0]] == before[ids[0]]
         before = now
     for change, stage in {"delete": "deleted", "restore": "active"}.items():
@@ -83,6 +107,29 @@ async def test_a_search_shows_each_run_as_it_is_by_itself(server: TestServer) ->
     answer = await server.append(batch_body(run_id=ids[0]))
     assert answer.status == 200
     assert (await found(server, *both))[ids[0]] == await one(server, ids[0])
+
+
+async def test_a_rebuild_leaves_nothing_of_what_was_kept(tmp_path: Path, postgres_dsn: str) -> None:
+    """A read model that was damaged, and shown, is built anew: all are shown as it is now."""
+    async with serving(tmp_path, backend_store_uri=postgres_dsn) as server:
+        tags = Event(EventType.TAGS_SET, 1, {"tags": {"team": "right"}})
+        await server.append(events_body(1, tags))
+        assert (await server.ask("GET", "/api/v1/runs/run-1?min_position=1")).status == 200
+        connection = await asyncpg.connect(postgres_dsn)
+        await connection.execute("UPDATE tracker_1_runs_1.run_tag SET value = 'wrong'")
+        await connection.close()
+        before = await found_natively(server, "run-1", "0")
+        await server.ask("POST", "/api/v1/rebuild", json={"projection": "all"})
+        async with asyncio.timeout(60):
+            while True:
+                answer = await server.ask("GET", "/api/v1/rebuild")
+                if {each["state"] for each in answer.json["rebuilds"]} == {"done"}:
+                    break
+                await asyncio.sleep(0.05)
+        after = await found_natively(server, "run-1", "0")
+
+    assert before["tags"]["team"] == "wrong"
+    assert after["tags"]["team"] == "right"
 
 
 def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
