@@ -177,6 +177,7 @@ async def test_a_folder_deleted_and_made_again_between_two_looks_is_delivered_to
             assert writer.flush_to_disk()
 
             await until(lambda: server.writers[writer.meta.writer_id].steps == [1, 2, 3, 4, 5])
+            await until(lambda: writer.acked_seq() == writer.next_seq)
             assert shipper.live_count == 1
             end(writer)
             writer.close()

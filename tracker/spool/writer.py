@@ -353,6 +353,7 @@ class SpoolWriter:
                     before = self._file_lock
                     tail.meta, self._file_lock = restore_writer_folder(tail.folder, tail.meta)
                     before.release()
+                    self._close_acks()  # the new folder gets others
                     tail.is_folder_new = True
                 tail.replace_segment()
             except OSError:
