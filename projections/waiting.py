@@ -6,6 +6,10 @@ import asyncio
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
+
+PAUSE_S: Final = 0.5
+"""A timer that is late by so much tells of a process that did not run."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,8 +32,13 @@ class PositionWaiters:
         return bool(self._waiters)
 
     async def wait_for(self, position: int, *, timeout_s: float) -> bool:
-        """Whether `position` was reached within the time. Cancelling is safe."""
-        waiter = _Waiter(position, asyncio.get_running_loop().create_future())
+        """Whether `position` was reached within the time. Cancelling is safe.
+
+        Time in which this process was paused does not count: who moves the position was
+        paused, too, and all that was due comes at once when it wakes.
+        """
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(position, loop.create_future())
         with self._lock:
             if self.reached >= position:
                 return True
@@ -37,10 +46,13 @@ class PositionWaiters:
                 return False
             self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await waiter.future
-        except TimeoutError:
-            return False
+            while True:
+                ends = loop.time() + timeout_s
+                await asyncio.wait([waiter.future], timeout=timeout_s)
+                if waiter.future.done():
+                    return waiter.future.result()
+                if loop.time() - ends < PAUSE_S:
+                    return False
         finally:
             with self._lock:
                 if waiter in self._waiters:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from ingest.event_stores.wakeups import Wakeups
-from projections.waiting import PositionWaiters
+from projections.waiting import PAUSE_S, PositionWaiters
 
 
 async def test_a_waiter_is_woken_by_what_it_waits_for() -> None:
@@ -61,6 +62,19 @@ async def test_a_start_anew_may_stand_before_what_was_reached() -> None:
 
     assert await waiting
     assert not await waiters.wait_for(3, timeout_s=0.01)
+
+
+async def test_the_time_in_which_the_process_was_paused_does_not_count() -> None:
+    """Nobody could move the position meanwhile; who waits is due as soon as it wakes."""
+    waiters, loop = PositionWaiters(), asyncio.get_running_loop()
+
+    def pause() -> None:
+        time.sleep(0.2 + PAUSE_S)
+        loop.call_later(0.01, waiters.reach, 3)
+
+    loop.call_later(0.01, pause)
+
+    assert await waiters.wait_for(3, timeout_s=0.1)
 
 
 @pytest.mark.parametrize("waiters", [PositionWaiters(), Wakeups(0)])
