@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def log_until(writer: SpoolWriter, done: Any, *, step: int = 0) -> int:
         writer.log_metric(b"loss", float(step), step, NOW_US)
         step += 1
     return step
+
+
+def no_sync_but_ours(writer: SpoolWriter) -> AbstractContextManager[object]:
+    """Keeps the background thread, which syncs five times a second, away for the block."""
+    return writer._syncer.lock
 
 
 def accounted(records: list[Record]) -> tuple[list[int], int]:
@@ -306,8 +312,6 @@ def test_a_failed_sync_is_never_repeated_on_the_same_file(tmp_path: Path) -> Non
     disk = FailingDisk()
     writer = writer_on(tmp_path, disk)
     writer.flush_to_disk()
-    for step in range(100):
-        writer.log_metric(b"loss", 1.0, step, NOW_US)
     before = writer.folder.segments()[0].path.stat().st_ino
     synced: list[int] = []
 
@@ -316,8 +320,11 @@ def test_a_failed_sync_is_never_repeated_on_the_same_file(tmp_path: Path) -> Non
         if len(synced) == 1:
             raise refuse(errno.EIO)
 
-    disk.fail_sync = fail
-    assert writer.flush_to_disk()
+    with no_sync_but_ours(writer):
+        for step in range(100):
+            writer.log_metric(b"loss", 1.0, step, NOW_US)
+        disk.fail_sync = fail
+        assert writer.flush_to_disk()
     writer.log_metric(b"loss", 1.0, 100, NOW_US)
     writer.close()
 
@@ -330,7 +337,6 @@ def test_a_failed_sync_is_never_repeated_on_the_same_file(tmp_path: Path) -> Non
 def test_a_failed_sync_is_not_forgotten_while_no_other_file_can_be_made(tmp_path: Path) -> None:
     disk = FailingDisk()
     writer = writer_on(tmp_path, disk)
-    writer.log_metric(b"loss", 1.0, 0, NOW_US)
     before = writer.folder.segments()[0].path.stat().st_ino
     synced: list[int] = []
 
@@ -342,8 +348,10 @@ def test_a_failed_sync_is_not_forgotten_while_no_other_file_can_be_made(tmp_path
     def refuse_open(path: Path) -> None:
         raise refuse(errno.ENOSPC)
 
-    disk.fail_sync, disk.fail_open = fail, refuse_open
-    assert not writer.flush_to_disk()
+    with no_sync_but_ours(writer):
+        writer.log_metric(b"loss", 1.0, 0, NOW_US)
+        disk.fail_sync, disk.fail_open = fail, refuse_open
+        assert not writer.flush_to_disk()
     assert not writer.flush_to_disk()
     disk.fail_open = lambda path: None
     assert writer.flush_to_disk()
@@ -415,8 +423,6 @@ def test_records_that_cannot_be_read_back_are_recorded_as_lost(tmp_path: Path) -
     disk = FailingDisk()
     writer = writer_on(tmp_path, disk)
     writer.flush_to_disk()
-    for step in range(100):
-        writer.log_metric(b"loss", 1.0, step, NOW_US)
     path = writer.folder.segments()[0].path
 
     def fail(fd: int) -> None:
@@ -426,8 +432,11 @@ def test_records_that_cannot_be_read_back_are_recorded_as_lost(tmp_path: Path) -
         os.truncate(path, size)
         raise refuse(errno.EIO)
 
-    disk.fail_sync = fail
-    writer.flush_to_disk()
+    with no_sync_but_ours(writer):
+        for step in range(100):
+            writer.log_metric(b"loss", 1.0, step, NOW_US)
+        disk.fail_sync = fail
+        writer.flush_to_disk()
     writer.log_metric(b"loss", 1.0, 100, NOW_US)
     writer.close()
 

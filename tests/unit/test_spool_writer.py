@@ -155,8 +155,9 @@ def test_every_record_is_synced_at_level_fsync(tmp_path: Path) -> None:
     writer = writer_in(tmp_path, files=disk.files, durability="fsync")
     before = len(disk.synced)
 
-    for i in range(5):
-        writer.log_metric(b"loss", 1.0, i, NOW_US)
+    with writer._syncer.lock:  # keeps the background thread away, should it be awake
+        for i in range(5):
+            writer.log_metric(b"loss", 1.0, i, NOW_US)
 
     assert len(disk.synced) == before + 5
     writer.close()
