@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from tracker.client import Client
     from tracker.entities import Experiment, Metric, RunRecord
 
-# How long a query waits for what this process has logged before it. A shipper that has
-# just been started needs one second, on a crowded machine three.
+# How long a query waits at least for what this process has logged before it. A shipper that
+# has just been started needs one second, on a crowded machine three. Who lets the end of a run
+# wait for longer lets a query, too.
 _OWN_WRITES_WAIT_S: Final = 5.0
 _OWN_WRITES_POLL_S: Final = 0.01
 
@@ -60,7 +61,7 @@ def client(uri: str | None = None, *, with_artifacts: bool = False) -> Client:
     found = _clients.client(uri)
     unseen = session.unseen_writes(found.uri, with_artifacts=with_artifacts)
     if unseen:
-        deadline = time.monotonic() + _OWN_WRITES_WAIT_S / 2**_clients.unanswered
+        deadline = time.monotonic() + _own_writes_wait_s() / 2**_clients.unanswered
         for writer_id, next_seq in unseen:
             if _is_delivered(found, writer_id, next_seq, deadline=deadline):
                 session.saw_writes(writer_id, next_seq)
@@ -68,6 +69,10 @@ def client(uri: str | None = None, *, with_artifacts: bool = False) -> Client:
             else:
                 _clients.unanswered = min(_clients.unanswered + 1, 10)
     return found
+
+
+def _own_writes_wait_s() -> float:
+    return max(_OWN_WRITES_WAIT_S, config.client_settings().exit_wait_s)
 
 
 def _is_delivered(found: Client, writer_id: str, next_seq: int, *, deadline: float) -> bool:
