@@ -156,7 +156,13 @@ async def test_a_training_a_blob_and_a_dead_server_through_the_proxy(
     topology: Topology, tmp_path: Path
 ) -> None:
     proxy = topology.proxy
-    training = start_script(tmp_path, TRAINING, TRACKER_URI=proxy, TRACKER_API_KEY="a-key")
+    training = start_script(
+        tmp_path,
+        TRAINING,
+        TRACKER_URI=proxy,
+        TRACKER_API_KEY="a-key",
+        TRACKER_EXIT_WAIT_S="90",
+    )
     output, errors = await asyncio.to_thread(training.communicate, None, 180)
     assert training.returncode == 0, errors
     run_id = output.strip()

@@ -33,7 +33,7 @@ def run_script(home: Path, script: str, *, uri: str | None, **more: str) -> Any:
     with_uri = {"TRACKER_URI": uri} if uri else {}
     done = subprocess.run(
         [sys.executable, str(path)],
-        env=environment(home, **with_uri, **more),
+        env=environment(home, **{"TRACKER_EXIT_WAIT_S": "90", **with_uri, **more}),
         capture_output=True,
         text=True,
         timeout=180,
@@ -135,7 +135,6 @@ def test_the_last_line_says_that_all_was_sent(
         "with tracker.start_run(): tracker.log_metric('a', 1.0)",
         uri=server.uri,
         TRACKER_SHIPPER=shipper,
-        TRACKER_EXIT_WAIT_S="90",
     )["stderr"]
 
     assert f"all 3 records sent to {server.uri}" in stderr or "all 4 records" in stderr

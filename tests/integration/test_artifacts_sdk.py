@@ -96,10 +96,10 @@ def files(tmp_path: Path) -> Path:
 def run(home: Path, files: Path, uri: str, **more: str) -> Any:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(files)],
-        env=environment(home, TRACKER_URI=uri, **more),
+        env=environment(home, TRACKER_URI=uri, **{"TRACKER_EXIT_WAIT_S": "90", **more}),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -206,7 +206,7 @@ def test_files_of_an_offline_run_travel_with_its_spool(
             env=environment(tmp_path),
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -286,7 +286,7 @@ def test_staged_bytes_that_are_lost_or_changed_are_told_and_the_rest_arrives(
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,
         check=False,
     )
     assert json.loads(done.stdout)["rejected"] == 3, done.stderr
@@ -316,7 +316,7 @@ def test_a_new_run_keeps_what_it_was_made_with(tmp_path: Path, server: ServerPro
         env=environment(tmp_path, TRACKER_URI=server.uri, TRACKER_SNAPSHOT="all"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     run_id = done.stdout.strip()

@@ -52,7 +52,7 @@ Tracker = Callable[..., Result]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     home = tmp_path_factory.mktemp("home")
     with running_server(home) as server:
-        script = start_script(home, FILL, TRACKER_URI=server.uri)
+        script = start_script(home, FILL, TRACKER_URI=server.uri, TRACKER_EXIT_WAIT_S="90")
         _, errors = script.communicate(timeout=180)
         assert script.returncode == 0, errors
         yield server

@@ -29,8 +29,8 @@ for i in range(3):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     home = tmp_path_factory.mktemp("home")
     with running_server(home) as server:
-        script = start_script(home, FILL, TRACKER_URI=server.uri)
-        _, errors = script.communicate(timeout=60)
+        script = start_script(home, FILL, TRACKER_URI=server.uri, TRACKER_EXIT_WAIT_S="90")
+        _, errors = script.communicate(timeout=180)
         assert script.returncode == 0, errors
         yield server
 
@@ -175,7 +175,7 @@ frame = tracker.search_runs(search_all_experiments=True)
 assert list(frame["metrics.loss"]) == [0.5], frame
 """
     with running_server(tmp_path) as server:
-        done = start_script(tmp_path, script, TRACKER_URI=server.uri)
-        _, errors = done.communicate(timeout=60)
+        done = start_script(tmp_path, script, TRACKER_URI=server.uri, TRACKER_EXIT_WAIT_S="90")
+        _, errors = done.communicate(timeout=180)
 
     assert done.returncode == 0, errors

@@ -28,7 +28,7 @@ def run_guide(
     python = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S))
     commands = re.findall(r"^\$ tracker (.*)$", text, re.M)
     assert len(commands) >= commands_min
-    script = start_script(home, python, TRACKER_URI=server.uri)
+    script = start_script(home, python, TRACKER_URI=server.uri, TRACKER_EXIT_WAIT_S="90")
     _, errors = script.communicate(timeout=180)
     assert script.returncode == 0, errors
     monkeypatch.setenv("TRACKER_HOME", str(home))

@@ -18,11 +18,18 @@ PROGRAMS = ROOT / "tests" / "mlflow"
 def program(
     python: Path, name: str, home: Path, *arguments: object, uri: str, **more: str
 ) -> subprocess.Popen[str]:
-    """Start tests/mlflow/`name` with the plugin's tracking URI of the server at `uri`."""
+    """Start tests/mlflow/`name` with the plugin's tracking URI of the server at `uri`.
+
+    Its end waits until all is delivered, unless `more` says otherwise.
+    """
     assert python.exists(), f"{python} is missing; `make test` installs it"
     return subprocess.Popen(
         [str(python), "-W", "ignore", str(PROGRAMS / name), *map(str, arguments)],
-        env=environment(home, MLFLOW_TRACKING_URI=f"tracker+{uri}", **more),
+        env=environment(
+            home,
+            MLFLOW_TRACKING_URI=f"tracker+{uri}",
+            **{"TRACKER_EXIT_WAIT_S": "90", **more},
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
