@@ -47,6 +47,7 @@ from projections.postgres.tables import PostgresBuild
 from projections.projection import Projection
 from projections.read_models import RunSearch
 from projections.rebuild import fold_into
+from projections.runs_kept import KEPT_ENTRIES_MAX
 from projections.runs_queries import RunsQueries
 from projections.series_queries import SeriesQueries
 from projections.sqlite import FileRows
@@ -151,22 +152,33 @@ async def searches(home: Home, folder: Path, runs: int, seconds: float) -> None:
     await copied(home, path)
     copied_s = time.perf_counter() - filled
     print(f"{runs:,} runs: filled in {filled - began:.0f} s, copied in {copied_s:.0f} s")
-    print(f"  {'search, page of 100':34} SQLite and PostgreSQL: medians, then the least of each")
-    one = RunsQueries(path, clock_us=lambda: NOW_US)
-    other = RunsQueries(PostgresReaders(home.pool, "default", "runs"), clock_us=lambda: NOW_US)
-    for title, search in SEARCHES:
-        asked = RunSearch(**search, max_results=100, now_us=NOW_US)
-        pages = [await store.search_runs(asked) for store in (one, other)]
-        assert [r.run_id for r in pages[0].items] == [r.run_id for r in pages[1].items], title
-        ask = partial(_search, asked)
-        tell(title, await timed_in_turns(ask, (one, other), seconds=seconds))
-    await one.aclose()
-    print(f"  {'the same over HTTP':34}")
+    print(f"  {'page of 100':34} SQLite and PostgreSQL: medians, then the least of each")
+    await _searches(home, path, seconds, entries_kept=0, title="every run read anew")
+    await _searches(home, path, seconds, entries_kept=KEPT_ENTRIES_MAX, title="asked again")
+    print(" over HTTP")
     async with serving(home, runs=path) as asking:
         for title, search in SEARCHES:
             body = {**search, "max_results": 100}
             ask = partial(_posted, "/api/v1/runs/search", body)
             tell(title, await timed_in_turns(ask, asking, seconds=seconds))
+
+
+async def _searches(
+    home: Home, path: Path, seconds: float, *, entries_kept: int, title: str
+) -> None:
+    print(f" {title}")
+    readers = PostgresReaders(home.pool, "default", "runs")
+    one, other = (
+        RunsQueries(tables, clock_us=lambda: NOW_US, entries_kept=entries_kept)
+        for tables in (path, readers)
+    )
+    for name, search in SEARCHES:
+        asked = RunSearch(**search, max_results=100, now_us=NOW_US)
+        pages = [await store.search_runs(asked) for store in (one, other)]
+        assert [r.run_id for r in pages[0].items] == [r.run_id for r in pages[1].items], name
+        ask = partial(_search, asked)
+        tell(name, await timed_in_turns(ask, (one, other), seconds=seconds))
+    await one.aclose()
 
 
 async def _search(asked: RunSearch, store: RunsQueries) -> None:
@@ -248,7 +260,7 @@ async def charts(home: Home, folder: Path, seconds: float) -> None:
         tell(title, await timed_in_turns(ask, stores, seconds=seconds))
     tell(EXACT, await timed_in_turns(_history, stores, seconds=seconds))
     await stores[0].aclose()
-    print(f"  {'the same over HTTP':34}")
+    print(" over HTTP")
     async with serving(home, series=path) as asking:
         metric = "/api/v1/runs/run/metrics/loss"
         for title, start, end in CHARTS:

@@ -36,7 +36,7 @@ from projections.read_models import (
 from projections.readers import QueryReaders, Readers
 from projections.run_groups import GroupPage, GroupSearch
 from projections.run_groups_sqlite import find_groups
-from projections.runs_kept import KeptRuns
+from projections.runs_kept import KEPT_ENTRIES_MAX, KeptRuns
 from projections.runs_latest import latest_runs
 from projections.runs_search import check_texts, find_runs
 from projections.runs_views import SQL, alive, experiment_views, run_view, views_of
@@ -53,17 +53,21 @@ class RunsQueries:
     """See read_models.RunsReadStore. Every answer is of one state of the tables.
 
     A file must exist before the first query. `clock_us` is asked for searches that do
-    not bring a clock themselves.
+    not bring a clock themselves; `entries_kept` bounds what pages keep (see runs_kept).
     """
 
     def __init__(
-        self, tables: Path | QueryReaders, *, clock_us: Callable[[], int] = _clock_us
+        self,
+        tables: Path | QueryReaders,
+        *,
+        clock_us: Callable[[], int] = _clock_us,
+        entries_kept: int = KEPT_ENTRIES_MAX,
     ) -> None:
         self._readers = Readers(tables) if isinstance(tables, Path) else tables
         self._dialect = self._readers.dialect
         self._clock_us = clock_us
-        self._views = KeptRuns(views_of)
-        self._latest = KeptRuns(latest_runs)
+        self._views = KeptRuns(views_of, entries_max=entries_kept)
+        self._latest = KeptRuns(latest_runs, entries_max=entries_kept)
         self._choices = Choices()
 
     async def position(self) -> int:
