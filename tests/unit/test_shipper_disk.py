@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ import pytest
 from tests.support.fake_ingest import fake_ingest
 from tests.support.spool_scripts import log_steps
 from tracker.events.ids import new_run_id, new_writer_id
+from tracker.events.types import Event
 from tracker.shipper import clearing as clearing_module
+from tracker.shipper.blobs import LostBlob, NamedBlob
 from tracker.shipper.clearing import Clearing
 from tracker.shipper.delivery import Delivery
 from tracker.shipper.oneshot import sync
 from tracker.shipper.transmit import Transmitter
+from tracker.shipper.uploads import Uploader
 from tracker.spool.acks import read_ack, write_ack
 from tracker.spool.folder import SpoolRoot
 from tracker.spool.locks import WriterState, writer_state
-from tracker.spool.meta import WriterMeta
+from tracker.spool.meta import KIND_ARTIFACTS, WriterMeta
 from tracker.spool.writer import SpoolWriter
 
 
@@ -181,3 +185,32 @@ def test_a_shipper_killed_while_it_removes_a_folder_leaves_it_to_the_next(
 
     assert list(SpoolRoot(tmp_path).writer_folders()) == []
     assert writer.acked_seq() == writer.next_seq
+
+
+async def test_a_file_that_another_shipper_brought_and_removed_meanwhile_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is done just when this one is in the middle of the file."""
+    uploads: list[Sequence[NamedBlob]] = []
+
+    async def upload(self: Uploader, blobs: Sequence[NamedBlob]) -> None:
+        uploads.append(blobs)
+        if len(uploads) == 1:
+            await sync(tmp_path, uri_of=lambda meta: server.uri)
+            raise LostBlob("it is gone from the spool")
+
+    monkeypatch.setattr(Uploader, "upload", upload)
+    async with fake_ingest() as server:
+        meta = WriterMeta(writer_id=new_writer_id(), run_id=new_run_id(), kind=KIND_ARTIFACTS)
+        writer = SpoolWriter.create(SpoolRoot(tmp_path), meta)
+        fact = {"path": "model.bin", "digest": "a" * 64, "size": 5}
+        writer.log_event(Event("artifact.logged", 1, fact))
+
+        report = await sync(tmp_path, uri_of=lambda meta: server.uri)
+        writer.close()
+
+    assert len(uploads) == 2
+    assert (report.is_complete, report.counts.rejected) == (True, 0)
+    assert not writer.folder.rejected.exists()
+    stored = server.writers[writer.meta.writer_id]
+    assert (stored.event_types, stored.lost) == (["artifact.logged"], [])

@@ -231,7 +231,8 @@ class Delivery:
         try:
             await self._uploads.upload(due.blobs)
         except LostBlob as lost:
-            await self._narrow(chunk, str(lost))
+            if await self._is_loss_news(chunk):
+                await self._narrow(chunk, str(lost))
             return False
         self._clearing.note_uploaded(due.blobs)
         return True
@@ -240,10 +241,10 @@ class Delivery:
         return self._reader.next_seq == self.state.next_seq == next_seq
 
     async def _is_loss_news(self, chunk: Chunk) -> bool:
-        """Whether the server still waits for a chunk with a hole in it.
+        """Whether the server still waits for a chunk with a hole in it, or whose file is gone.
 
-        If not, the hole is none: another shipper has delivered those records and unlinked
-        them before they were read here.
+        If not, nothing is lost: another shipper has delivered those records and unlinked them,
+        or the file, before they were read here.
         """
         expected = await self._expected_seq()
         if expected != chunk.first_seq:
