@@ -141,11 +141,15 @@ def refusals(client: MlflowClient) -> None:
         (lambda: client.search_runs(["0"], "nonsense !!"), "INVALID_PARAMETER_VALUE"),
         (lambda: client.create_registered_model("m"), "NOT_IMPLEMENTED"),
     ):
-        began = time.monotonic()
-        error = refused(call)
-        assert isinstance(error, RestException), error
-        assert error.error_code == code, error
-        assert time.monotonic() - began < 5
+        # At once, which means without a retry; the best of several on a machine that stalls.
+        times: list[float] = []
+        while not any(took < 5 for took in times) and len(times) < 5:
+            began = time.monotonic()
+            error = refused(call)
+            times.append(time.monotonic() - began)
+            assert isinstance(error, RestException), error
+            assert error.error_code == code, error
+        assert min(times) < 5, times
 
 
 def threads(client: MlflowClient) -> None:

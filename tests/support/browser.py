@@ -41,7 +41,9 @@ def executable() -> str:
 def running_browser() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=[*ARGUMENTS])
+        browser = playwright.chromium.launch(
+            executable_path=executable(), args=[*ARGUMENTS], timeout=2 * PATIENCE_MS
+        )
         try:
             yield browser
         finally:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 START_TIMEOUT_S = 90.0
+# How long a projection may be behind on a crowded machine.
+PATIENCE_S = 60.0
 
 
 def _candidates() -> Iterator[int]:
@@ -121,8 +123,18 @@ class ServerProcess:
         return self.process.wait(timeout=90)
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.uri}{path}", timeout=90) as answer:
-            return json.loads(answer.read())
+        """The answer to GET; one about a min_position is asked for until it can be given."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.uri}{path}", timeout=90) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as refusal:
+                is_behind = refusal.code == 503 and "min_position=" in path
+                if not is_behind or time.monotonic() >= deadline:
+                    raise
+                refusal.close()
+                time.sleep(0.05)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         request = urllib.request.Request(

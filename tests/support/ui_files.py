@@ -137,5 +137,6 @@ def put(server: ServerProcess, owner: str, path: str, body: bytes) -> None:
         method="PUT",
         headers={"Content-Type": "application/octet-stream"},
     )
-    with urllib.request.urlopen(request, timeout=30):
+    with urllib.request.urlopen(request, timeout=90):
         pass
+    server.get(f"/api/v1/{owner}/artifacts?min_position={server.get('/ready')['head']}")
