@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ingest import blob_bodies
 from ingest.append_pipeline import AppendPipeline, Reservation
 from ingest.auth import Gate
 from ingest.counters import ServerCounters
@@ -74,8 +75,8 @@ class AppendServices:
 
 class AppendConnection(JsonErrorConnection):
     __slots__ = (
-        "_append_task", "_body", "_buffer", "_finished", "_known_head", "_left", "_mode",
-        "_passed", "_reservation", "services",
+        "_append_task", "_body", "_buffer", "_finished", "_heard_at", "_known_head", "_left",
+        "_mode", "_passed", "_reservation", "_silence", "services",
     )  # fmt: skip
     services: AppendServices
 
@@ -90,6 +91,8 @@ class AppendConnection(JsonErrorConnection):
         self._known_head: tuple[bytes, bytes] | None = None
         self._reservation: Reservation | None = None
         self._append_task: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
+        self._silence: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         if not data:  # aiohttp asks itself whether it has more
@@ -196,6 +199,25 @@ class AppendConnection(JsonErrorConnection):
             self._body = []
             self._mode = _Mode.BUSY
             self._append_task = self._loop.create_task(self._append(body))
+            return
+        self._heard_at = self._loop.time()
+        if self._silence is None:
+            self._listen_for(blob_bodies.BODY_SILENCE_S_MAX)
+
+    def _listen_for(self, seconds: float) -> None:
+        self._silence = self._loop.call_later(seconds, self._end_if_silent)
+
+    def _end_if_silent(self) -> None:
+        """A sender that is paused in the middle of a body must not keep its share of the budget:
+        a few of them, and nobody else would be let in."""
+        self._silence = None
+        if self._mode is not _Mode.BODY:
+            return
+        left_s = self._heard_at + blob_bodies.BODY_SILENCE_S_MAX - self._loop.time()
+        if left_s > 0:
+            self._listen_for(left_s)
+        elif self.transport is not None:
+            self.transport.abort()  # connection_lost gives the share back
 
     async def _append(self, body: bytes) -> None:
         services = self.services
@@ -246,6 +268,8 @@ class AppendConnection(JsonErrorConnection):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._mode is _Mode.BODY:
             self._release()
+        if self._silence is not None:
+            self._silence.cancel()
         super().connection_lost(exc)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  # aiohttp's

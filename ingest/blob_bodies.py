@@ -69,7 +69,7 @@ async def body_of(request: web.Request, *, bytes_max: int, limit: str) -> AsyncI
     await expect(request)
     held: list[bytes] = []
     size = total = 0
-    while piece := await _piece(request):
+    while piece := await next_piece(request):
         held.append(piece)
         request.app[COUNTERS].blob_bytes_in += len(piece)
         size += len(piece)
@@ -83,7 +83,8 @@ async def body_of(request: web.Request, *, bytes_max: int, limit: str) -> AsyncI
         yield b"".join(held)
 
 
-async def _piece(request: web.Request) -> bytes:
+async def next_piece(request: web.Request) -> bytes:
+    """What has arrived of the body; b"" at its end. Raises BodyStalled."""
     try:
         async with asyncio.timeout(BODY_SILENCE_S_MAX):
             return await request.content.readany()

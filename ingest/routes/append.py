@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from ingest.append_pipeline import Reservation
+from ingest.blob_bodies import next_piece
 from ingest.components import APPEND_PIPELINE, SETTINGS
 from ingest.errors import InvalidRequest, TooLarge, UnsupportedMediaType
 from ingest.event_stores.base import AppendResult
@@ -51,14 +52,14 @@ def answer_of(result: AppendResult) -> bytes:
 
 
 async def _read(request: web.Request, reservation: Reservation) -> bytes:
-    if request.content_length is not None:
-        return await request.content.read()
     # A body of unknown length takes its share of the budget as it arrives.
+    is_reserved = request.content_length is not None
     chunks: list[bytes] = []
-    async for chunk in request.content.iter_any():
-        reservation.grow(len(chunk))
-        if reservation.size > BODY_BYTES_MAX:
-            raise _too_large()
+    while chunk := await next_piece(request):
+        if not is_reserved:
+            reservation.grow(len(chunk))
+            if reservation.size > BODY_BYTES_MAX:
+                raise _too_large()
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -95,6 +96,6 @@ ROUTES = (
         request=AppendRequest,
         answer=AppendAnswer,
         request_media_types=("application/json", BATCH_CONTENT_TYPE),
-        errors=(400, 409, 413, 415, 422, 503),
+        errors=(400, 408, 409, 413, 415, 422, 503),
     ),
 )

@@ -7,6 +7,7 @@ import io
 import json
 from array import array
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -14,6 +15,7 @@ from zlib import crc32
 import msgpack
 import pytest
 
+from ingest import blob_bodies
 from ingest.components import COUNTERS
 from ingest.state import EVENT_STORE
 from tests.support.http_server import (
@@ -39,15 +41,21 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def begin_upload(server: TestServer, size: int, start: bytes = b"") -> asyncio.StreamWriter:
     """An append whose body does not come, or only its start."""
+    return (await begun_upload(server, size, start))[1]
+
+
+async def begun_upload(
+    server: TestServer, size: int, start: bytes, *, header: str = ""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, port = server.url.removeprefix("http://").split(":")
-    _, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port))
     head = (
         f"POST /api/v1/append HTTP/1.1\r\nHost: {host}\r\n"
-        f"Content-Type: {wire.BATCH_CONTENT_TYPE}\r\nContent-Length: {size}\r\n\r\n"
+        f"Content-Type: {wire.BATCH_CONTENT_TYPE}\r\nContent-Length: {size}\r\n{header}\r\n"
     )
     writer.write(head.encode() + start)
     await writer.drain()
-    return writer
+    return reader, writer
 
 
 @pytest.fixture
@@ -285,6 +293,25 @@ async def test_bodies_beyond_the_budget_are_put_off(tmp_path: Path) -> None:
         assert answer.headers["Retry-After"] == "1"
         for upload in uploads:
             upload.close()
+        await until(lambda: server.app[COUNTERS].in_flight_bytes == 0)
+        assert (await server.append(batch_body())).status == 200
+
+
+@pytest.mark.parametrize("header", ["", "X-Other: 1\r\n"], ids=["plain", "by aiohttp"])
+async def test_who_is_paused_in_the_middle_of_a_body_does_not_keep_the_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    monkeypatch.setattr(blob_bodies, "BODY_SILENCE_S_MAX", 0.3)
+    size = limits.BATCH_BYTES_MAX
+    async with serving(tmp_path, in_flight_bytes_max=2 * size) as server:
+        paused = [await begun_upload(server, size, b"a few", header=header) for _ in range(2)]
+        for reader, writer in paused:
+            async with asyncio.timeout(60):
+                with suppress(ConnectionError):
+                    said = await reader.read(1000)
+                    assert said == b"" or said.startswith(b"HTTP/1.1 408")
+            writer.close()
+
         await until(lambda: server.app[COUNTERS].in_flight_bytes == 0)
         assert (await server.append(batch_body())).status == 200
 
