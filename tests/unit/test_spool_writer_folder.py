@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.spools import WRITER_ID, meta_for_tests
 from tracker.events.limits import RUN_ID_CHARACTERS_MAX
-from tracker.spool import machine
+from tracker.spool import locks, machine
 from tracker.spool.folder import SpoolRoot, WriterFolder, run_folder_name, writer_folders_at
 from tracker.spool.locks import FileLock, WriterState, is_locked, writer_state
 from tracker.spool.machine import boot_id, machine_id, process_start
@@ -215,6 +215,26 @@ def test_a_process_that_was_stopped_while_it_probed_keeps_nobody_from_the_lock(
 
     assert lock is not None
     lock.release()
+
+
+def test_a_locked_file_that_has_another_name_by_now_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, renamed = tmp_path / "part", tmp_path / "whole"
+    holder = FileLock.acquire(path)
+    assert holder is not None
+    try_lock = locks._try_lock
+
+    def try_late(fd: int, *, shared: bool) -> bool:
+        if path.exists():
+            path.rename(renamed)
+        return try_lock(fd, shared=shared)
+
+    monkeypatch.setattr(locks, "_try_lock", try_late)
+    monkeypatch.setattr(locks, "_STALLED_PROBE_WAIT_S", 3600.0)
+
+    assert FileLock.acquire(path, wait_s=0) is None
+    holder.release()
 
 
 def test_a_lock_that_was_never_made_is_free(tmp_path: Path) -> None:

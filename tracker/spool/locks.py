@@ -64,7 +64,7 @@ class FileLock:
         try:
             while not _try_lock(fd, shared=False):
                 late_s = time.monotonic() - deadline
-                if late_s >= 0 and (late_s > _STALLED_PROBE_WAIT_S or is_locked(path)):
+                if late_s >= 0 and (late_s > _STALLED_PROBE_WAIT_S or not _is_only_probed(fd)):
                     lock.release()
                     return None
                 time.sleep(_PROBE_PAUSE_S)
@@ -143,6 +143,15 @@ def writer_state(folder: WriterFolder, meta: WriterMeta) -> WriterState:
         return WriterState.DEAD if _try_lock(fd, shared=True) else WriterState.LIVE
     finally:
         os.close(fd)
+
+
+def _is_only_probed(fd: int) -> bool:
+    """Whether those who have the lock share it. Of the file that is open, whatever its name."""
+    if not _try_lock(fd, shared=True):
+        return False
+    if fcntl is not None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    return True
 
 
 def _try_lock(fd: int, *, shared: bool) -> bool:
