@@ -34,12 +34,12 @@ from tests.support.spool_scripts import log_steps, new_writer
 writer = new_writer(Path(sys.argv[1]), sys.argv[2])
 log_steps(writer, 1, 100)
 print(writer.meta.run_id, flush=True)
-time.sleep(60)
+time.sleep(200)
 """
 
 # The kernel closes the files of a process that ends before it says that the process is gone.
 DYING = TRAINING.replace(
-    "time.sleep(60)",
+    "time.sleep(200)",
     """sys.stdin.readline()
 import os
 for name in os.listdir("/proc/self/fd"):
