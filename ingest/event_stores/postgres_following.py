@@ -15,6 +15,7 @@ from typing import Final
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.postgres_reader import PostgresLogReader
 from ingest.event_stores.wakeups import Wakeups
+from ingest.logs import SERVER_LOG
 
 POLL_S: Final = 0.02
 # After this long without news the waiting is for a training's next batch, not for a reader.
@@ -70,6 +71,10 @@ class Following:
             try:
                 reached = (await self._reader.head()).next_position - 1
             except StoreUnavailable:
+                await asyncio.sleep(RETRY_S)
+                continue
+            except Exception:  # noqa: BLE001  # logged; who waits would never be woken again
+                SERVER_LOG.exception("the log's head cannot be read")
                 await asyncio.sleep(RETRY_S)
                 continue
             if reached > self._wakeups.reached:

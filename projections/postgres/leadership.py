@@ -119,5 +119,8 @@ class PostgresLeadership:
             except DRIVER_ERRORS as error:
                 logger.warning("projections: the lease cannot be renewed: %s", reason_of(error))
                 continue
+            except Exception:  # who stops asking would believe for ever that he leads
+                logger.exception("projections: the lease cannot be renewed")
+                continue
             if not kept:
                 self._token = None

@@ -7,11 +7,14 @@ NOTIFY, for the reasons that the log has none.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
 from projections.postgres.builds import PostgresBuilds
 from projections.projection import ProjectionStoreFailed
 from projections.waiting import PositionWaiters
+
+logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.02
 RETRY_S: Final = 0.25
@@ -49,6 +52,10 @@ class PositionWatch:
             try:
                 positions = [position for _, _, position in await self._builds.positions()]
             except ProjectionStoreFailed:
+                await asyncio.sleep(RETRY_S)
+                continue
+            except Exception:  # without a watch nobody is ever told
+                logger.exception("projections: their positions cannot be read")
                 await asyncio.sleep(RETRY_S)
                 continue
             if len(positions) == self._kinds:

@@ -139,6 +139,28 @@ async def test_a_leader_finds_out_that_another_leads(postgres_dsn: str) -> None:
         assert await latter.leadership.holds()
 
 
+async def test_a_driver_that_fails_in_a_way_of_its_own_ends_no_watch(
+    postgres_dsn: str, store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits is told, and who leads finds out that he does not, whatever it was."""
+    direct, failures = PostgresConnection.direct, iter((True,) * 10)
+
+    def failing(self: PostgresConnection, sql: str, *arguments: Any, **how: Any) -> list[Any]:
+        if "RETURNING token" in sql or "position FROM" in sql:
+            assert not next(failures, False), "a bug of the driver"
+        return direct(self, sql, *arguments, **how)
+
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        monkeypatch.setattr(PostgresConnection, "direct", failing)
+        await tagged(store, 1)
+        assert await side.wait_for(1, timeout_s=60)
+        async with asyncpg_connection(postgres_dsn) as connection:
+            await connection.execute("UPDATE tracker.projection_lease SET token = token + 1")
+        async with asyncio.timeout(60):
+            while await side.leadership.holds():
+                await asyncio.sleep(0.02)
+
+
 @pytest.mark.usefixtures("store")
 async def test_a_leader_that_leaves_is_followed_at_once(postgres_dsn: str) -> None:
     async with member(postgres_dsn) as latter:
