@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.leases import LeaseRow
+from ingest.logs import SERVER_LOG
 
 EXCHANGE_S: Final = 1.0
 
@@ -162,6 +163,8 @@ async def exchanging(leases: LeaseBook, others: SharedLeases) -> AsyncIterator[N
             await leases.exchange(others)
         except StoreUnavailable:
             return  # /ready says so; until the database is back, what is known here counts
+        except Exception:  # noqa: BLE001  # logged; a task that fails would end the whole server
+            SERVER_LOG.exception("the leases cannot be exchanged")
 
     async def run() -> None:
         while True:

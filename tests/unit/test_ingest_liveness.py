@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
+from ingest import liveness
+from ingest.errors import StoreUnavailable
 from ingest.event_stores.leases import LeaseRow
-from ingest.liveness import LeaseBook
+from ingest.liveness import LeaseBook, exchanging
 
 
 @dataclass
@@ -84,3 +89,26 @@ def test_only_changes_are_saved_and_what_lapsed_is_forgotten() -> None:
     clock.pass_s(31)
     leases.save()
     assert (saved.saves, saved.rows) == (2, [])
+
+
+async def test_an_exchange_that_fails_in_any_way_is_tried_again_and_ends_no_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(liveness, "EXCHANGE_S", 0.001)
+    leases, told = LeaseBook(Saved(), ttl_s=30), asyncio.Event()
+    failures = iter((StoreUnavailable("away"), ValueError("a bug of the driver")))
+
+    class Others:
+        async def exchange_leases(
+            self, renewed: Sequence[LeaseRow], released: Sequence[str], *, now_us: int, ttl_us: int
+        ) -> Sequence[LeaseRow]:
+            for failure in failures:
+                raise failure
+            if [row.writer_id for row in renewed] == ["w1"]:
+                told.set()
+            return renewed
+
+    leases.renew("w1", "run-1")
+    async with exchanging(leases, Others()):
+        async with asyncio.timeout(60):
+            await told.wait()
