@@ -45,8 +45,8 @@ class QueryReaders(Protocol):
         """
         ...
 
-    def pinned(self, connection: Connection) -> QueryReaders:
-        """Readers of the build that a query's connection reads, for what takes several."""
+    def pinned(self, build: str | None) -> QueryReaders:
+        """Readers of the build that a query has read, for what takes several queries."""
         ...
 
     async def aclose(self) -> None: ...
@@ -83,7 +83,7 @@ class Readers:
         finally:
             self._free.put_nowait(reader)
 
-    def pinned(self, connection: Connection) -> Readers:
+    def pinned(self, build: str | None) -> Readers:
         return self  # a file is one build
 
     async def aclose(self) -> None:

@@ -9,6 +9,7 @@ steps), those that the range cuts, short ones and the tail give their points.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,8 @@ from projections.series_rollup import (
 )
 from projections.series_snapshot import (
     Chunk,
+    FineBins,
+    NotInHand,
     Snapshot,
     StepRange,
     ask_for_points,
@@ -41,15 +44,19 @@ _COARSE_BINS_PER_BUCKET: Final = 4
 
 
 def chart(
-    connection: Connection,
+    connection: Connection | None,
     snapshot: Snapshot,
     tail: Points,
     steps: StepRange,
     buckets_max: int,
 ) -> Buckets:
-    """At most `buckets_max` buckets, or the points when there are fewer than twice as many."""
+    """At most `buckets_max` buckets, or the points when there are fewer than twice as many.
+
+    Without a connection of what the snapshot holds; raises NotInHand when that is not enough.
+    """
     if snapshot.holds_points:
-        return chart_in_hand(snapshot, tail, steps, buckets_max)
+        bins = _bins_of([*snapshot.points(steps), tail])
+        return _as_asked(bins, steps, buckets_max)
     bins = _bins(connection, snapshot, tail, steps, buckets_max)
     if int(bins.count.sum()) < 2 * buckets_max:
         # Most points of the chunks that were touched lie outside the range.
@@ -57,9 +64,14 @@ def chart(
     return _as_asked(bins, steps, buckets_max)
 
 
-def chart_in_hand(snapshot: Snapshot, tail: Points, steps: StepRange, buckets_max: int) -> Buckets:
-    """The same of a snapshot that holds its points: no table has to be asked."""
-    return _as_asked(_bins_of([*snapshot.points(steps), tail]), steps, buckets_max)
+def with_roll_ups(
+    connection: Connection, snapshot: Snapshot, steps: StepRange, buckets_max: int
+) -> Snapshot:
+    """The same snapshot with all roll-ups that a chart of it will need."""
+    rolled = _rolled(snapshot.chunks, steps)
+    if snapshot.holds_points or not rolled or _is_coarse_enough(rolled, buckets_max):
+        return snapshot
+    return replace(snapshot, fine=_fine_bins(connection, snapshot, rolled))
 
 
 def _as_asked(bins: Bins, steps: StepRange, buckets_max: int) -> Buckets:
@@ -71,7 +83,7 @@ def _as_asked(bins: Bins, steps: StepRange, buckets_max: int) -> Buckets:
 
 
 def _all_points(
-    connection: Connection, chunks: Sequence[Chunk], tail: Points, steps: StepRange
+    connection: Connection | None, chunks: Sequence[Chunk], tail: Points, steps: StepRange
 ) -> Bins:
     ask_for_points(connection, chunks)
     return _bins_of([*(points_of(connection, chunk, steps) for chunk in chunks), tail])
@@ -83,7 +95,7 @@ def _bins_of(parts: Sequence[Points]) -> Bins:
 
 
 def _bins(
-    connection: Connection,
+    connection: Connection | None,
     snapshot: Snapshot,
     tail: Points,
     steps: StepRange,
@@ -91,11 +103,7 @@ def _bins(
 ) -> Bins:
     """Roll-ups where they are fine enough, points elsewhere; in order of arrival."""
     chunks = snapshot.chunks
-    rolled = [
-        i
-        for i, chunk in enumerate(chunks)
-        if chunk.n == CHUNK_POINTS and steps.holds(chunk.step_first, chunk.step_last)
-    ]
+    rolled = _rolled(chunks, steps)
     width = _bucket_width(chunks, tail, steps, buckets_max)
     bins, per_chunk = _rolled_up(connection, snapshot, rolled, buckets_max)
     coarse = {rolled[place] for place in _too_wide(bins, per_chunk, width)}
@@ -117,19 +125,42 @@ def _bins(
     return joined([*parts, bins_of_points(tail.steps, tail.times_us, tail.values)])
 
 
+def _rolled(chunks: Sequence[Chunk], steps: StepRange) -> list[int]:
+    """The places of the chunks whose roll-ups may stand for their points."""
+    return [
+        i
+        for i, chunk in enumerate(chunks)
+        if chunk.n == CHUNK_POINTS and steps.holds(chunk.step_first, chunk.step_last)
+    ]
+
+
+def _is_coarse_enough(rolled: Sequence[int], buckets_max: int) -> bool:
+    return len(rolled) * COARSE >= _COARSE_BINS_PER_BUCKET * buckets_max
+
+
+def _fine_bins(
+    connection: Connection | None, snapshot: Snapshot, rolled: Sequence[int]
+) -> FineBins:
+    if snapshot.fine is not None:
+        return snapshot.fine
+    if connection is None:
+        raise NotInHand
+    first, last = (snapshot.chunks[rolled[place]].chunk_no for place in (0, -1))
+    return fine_bins(connection, snapshot.metric_no, first, last)
+
+
 def _rolled_up(
-    connection: Connection, snapshot: Snapshot, rolled: Sequence[int], buckets_max: int
+    connection: Connection | None, snapshot: Snapshot, rolled: Sequence[int], buckets_max: int
 ) -> tuple[Bins, int]:
     """The bins of the chunks `rolled`, and how many a chunk has."""
     chunks = snapshot.chunks
-    if len(rolled) * COARSE >= _COARSE_BINS_PER_BUCKET * buckets_max:
+    if _is_coarse_enough(rolled, buckets_max):
         axes = [chunks[i].axis_coarse for i in rolled]
         values = [chunks[i].value_coarse for i in rolled]
         return bins_of_rollups(axes, values, bins=COARSE), COARSE
     if not rolled:
         return bins_of_rollups([], [], bins=FINE), FINE
-    first, last = chunks[rolled[0]].chunk_no, chunks[rolled[-1]].chunk_no
-    found = fine_bins(connection, snapshot.metric_no, first, last)
+    found = _fine_bins(connection, snapshot, rolled)
     pairs = [found[chunks[i].chunk_no] for i in rolled]
     bins = bins_of_rollups([a for a, _ in pairs], [v for _, v in pairs], bins=FINE)
     return bins, FINE

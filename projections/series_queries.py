@@ -7,7 +7,8 @@ log up to the checkpoint of that same transaction: a seal in between changes not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +18,10 @@ from projections.log import EventLogReader
 from projections.projection import ProjectionStoreFailed
 from projections.read_models import Buckets, SeriesPage
 from projections.readers import QueryReaders, Readers
-from projections.series_chart import chart, chart_in_hand
+from projections.series_chart import chart, with_roll_ups
 from projections.series_history import WINDOW_POINTS, Sweep
 from projections.series_points import NO_POINTS, Points
-from projections.series_snapshot import Snapshot, StepRange, position_of, take_snapshot
+from projections.series_snapshot import NotInHand, Snapshot, StepRange, position_of, take_snapshot
 from projections.series_tail import TailReader
 from tracker.events.errors import CorruptPayload
 
@@ -42,12 +43,12 @@ class SeriesQueries:
     ) -> AsyncIterator[SeriesPage]:
         steps = StepRange(start_step, end_step)
 
-        def query(connection: Connection) -> tuple[Snapshot, QueryReaders]:
-            snapshot = take_snapshot(connection, run_id, key, steps, for_chart=False)
-            return snapshot, self._readers.pinned(connection)
+        def query(connection: Connection) -> Snapshot:
+            return take_snapshot(connection, run_id, key, steps, for_chart=False)
 
-        snapshot, readers = await _run(self._readers, query)
+        snapshot = await _run(self._readers, query)
         tail = await self._tail(snapshot, run_id, key, steps)
+        readers = self._readers.pinned(snapshot.build)
         return _pages(readers, Sweep(snapshot.chunks, tail, steps))
 
     async def buckets(
@@ -61,22 +62,29 @@ class SeriesQueries:
     ) -> Buckets:
         steps = StepRange(start_step, end_step)
 
-        def query(connection: Connection) -> tuple[Snapshot, Buckets | QueryReaders | None]:
+        def query(connection: Connection) -> tuple[Snapshot, Buckets | None]:
             snapshot = take_snapshot(connection, run_id, key, steps, for_chart=True)
             if not snapshot.has_tail:
                 return snapshot, chart(connection, snapshot, NO_POINTS, steps, buckets_max)
-            return snapshot, None if snapshot.holds_points else self._readers.pinned(connection)
+            return with_roll_ups(connection, snapshot, steps, buckets_max), None
 
         snapshot, found = await _run(self._readers, query)
-        if not isinstance(found, Buckets):
+        if found is None:
             tail = await self._tail(snapshot, run_id, key, steps)
-            if found is None:
-                found = await asyncio.to_thread(chart_in_hand, snapshot, tail, steps, buckets_max)
-            else:
-                found = await _run(
-                    found, lambda connection: chart(connection, snapshot, tail, steps, buckets_max)
-                )
+            found = await self._chart(snapshot, tail, steps, buckets_max)
         return replace(found, position=snapshot.position)
+
+    async def _chart(
+        self, snapshot: Snapshot, tail: Points, steps: StepRange, buckets_max: int
+    ) -> Buckets:
+        try:
+            with _what_is_damaged(self._readers):
+                return await asyncio.to_thread(chart, None, snapshot, tail, steps, buckets_max)
+        except NotInHand:
+            return await _run(
+                self._readers.pinned(snapshot.build),
+                lambda connection: chart(connection, snapshot, tail, steps, buckets_max),
+            )
 
     async def aclose(self) -> None:
         await self._readers.aclose()
@@ -90,12 +98,18 @@ class SeriesQueries:
         return tail.within(steps.start, steps.end)
 
 
-async def _run(readers: QueryReaders, query: Callable[[Connection], T]) -> T:
+@contextmanager
+def _what_is_damaged(readers: QueryReaders) -> Iterator[None]:
     try:
-        return await readers.run(query)
+        yield
     except CorruptPayload as error:
         # What was asked is fine; a 4xx would blame the caller.
         raise ProjectionStoreFailed(f"{readers.label} is damaged, rebuild it: {error}") from error
+
+
+async def _run(readers: QueryReaders, query: Callable[[Connection], T]) -> T:
+    with _what_is_damaged(readers):
+        return await readers.run(query)
 
 
 async def _pages(readers: QueryReaders, sweep: Sweep) -> AsyncIterator[SeriesPage]:

@@ -7,9 +7,9 @@ may take up, are read with the snapshot (a dozen at most).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from projections.connection import Connection, prefetch
 from projections.series_codec import decode_values
@@ -55,15 +55,24 @@ class Chunk(NamedTuple):
     points: Points | None = None
 
 
+FineBins: TypeAlias = Mapping[int, tuple[bytes, bytes]]
+"""Of axis and values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`chunks` are those that touch the range, by number. The tail ends at `position`."""
+    """`chunks` are those that touch the range, by number. The tail ends at `position`.
+
+    `fine` are fine roll-ups by the number of their chunk, if they were read with it.
+    """
 
     position: int
     tail_from: int
     has_tail: bool
     metric_no: int
     chunks: list[Chunk]
+    build: str | None = None
+    fine: FineBins | None = None
 
     @property
     def holds_points(self) -> bool:
@@ -84,7 +93,7 @@ def take_snapshot(
     else with coarse roll-ups."""
     asked = {"run_id": run_id, "key": key}
     found = connection.execute(SQL["run_and_metric"], asked).fetchone()
-    position, tail_from, tail_points, metric_no = found
+    position, tail_from, tail_points, metric_no, build = found
     if tail_from is None:
         return Snapshot(position, position, False, 0, [])
     chunks: list[Chunk] = []
@@ -103,24 +112,34 @@ def take_snapshot(
             _with_points(connection, chunk) if chunk.chunk_no in taken else chunk
             for chunk in chunks
         ]
-    return Snapshot(position, tail_from, tail_points > 0, metric_no or 0, chunks)
+    return Snapshot(position, tail_from, tail_points > 0, metric_no or 0, chunks, build)
+
+
+class NotInHand(Exception):  # as the others here: it says what happened
+    """A snapshot does not hold what is asked of it."""
 
 
 def position_of(connection: Connection) -> int:
     return int(connection.execute(SQL["position"]).fetchone()[0])
 
 
-def ask_for_points(connection: Connection, chunks: Sequence[Chunk]) -> None:
+def ask_for_points(connection: Connection | None, chunks: Sequence[Chunk]) -> None:
     """Say that the points of these will be read."""
+    if connection is None:
+        return
     to_read = [chunk for chunk in chunks if chunk.points is None]
-    prefetch(connection, SQL["values"], [(chunk.chunk_id,) for chunk in to_read])
-    axis_ids = dict.fromkeys(chunk.axis_id for chunk in to_read)
-    prefetch(connection, SQL["axis_points"], [(axis_id,) for axis_id in axis_ids])
+    prefetch(connection, SQL["points"], [(chunk.chunk_id, chunk.axis_id) for chunk in to_read])
 
 
-def points_of(connection: Connection, chunk: Chunk, steps: StepRange) -> Points:
-    """The chunk's points within the range."""
-    return _within(chunk.points or _read_points(connection, chunk), chunk, steps)
+def points_of(connection: Connection | None, chunk: Chunk, steps: StepRange) -> Points:
+    """The chunk's points within the range. Raises NotInHand without a connection, if it must
+    be asked for them."""
+    points = chunk.points
+    if points is None:
+        if connection is None:
+            raise NotInHand
+        points = _read_points(connection, chunk)
+    return _within(points, chunk, steps)
 
 
 def _within(points: Points, chunk: Chunk, steps: StepRange) -> Points:
@@ -129,10 +148,8 @@ def _within(points: Points, chunk: Chunk, steps: StepRange) -> Points:
     return points.within(steps.start, steps.end)
 
 
-def fine_bins(
-    connection: Connection, metric_no: int, first_no: int, last_no: int
-) -> dict[int, tuple[bytes, bytes]]:
-    """The fine roll-ups, of axis and values, of the full chunks of these numbers."""
+def fine_bins(connection: Connection, metric_no: int, first_no: int, last_no: int) -> FineBins:
+    """The fine roll-ups of the full chunks of these numbers."""
     asked = {"metric_no": metric_no, "first_no": first_no, "last_no": last_no}
     found = connection.execute(SQL["bins"], asked)
     return {chunk_no: (axis, values) for chunk_no, axis, values in found}
@@ -143,7 +160,7 @@ def _with_points(connection: Connection, chunk: Chunk) -> Chunk:
 
 
 def _read_points(connection: Connection, chunk: Chunk) -> Points:
-    (data,) = connection.execute(SQL["values"], (chunk.chunk_id,)).fetchone()
-    steps, times = connection.execute(SQL["axis_points"], (chunk.axis_id,)).fetchone()
+    asked = (chunk.chunk_id, chunk.axis_id)
+    data, steps, times = connection.execute(SQL["points"], asked).fetchone()
     n = chunk.n
     return Points(decode_ints(steps, n), decode_ints(times, n), decode_values(data, n))

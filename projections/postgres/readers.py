@@ -130,10 +130,8 @@ class PostgresReaders:
         """See readers.QueryReaders."""
         return await self._pool.run(query, first=self._path, searches=searches)
 
-    def pinned(self, connection: Connection) -> PostgresReaders:
-        assert isinstance(connection, PostgresConnection)
-        ((schema,),) = connection.direct("SELECT current_setting('search_path')")
-        return PostgresReaders(self._pool, self._workspace, self._name, schema=schema)
+    def pinned(self, build: str | None) -> PostgresReaders:
+        return PostgresReaders(self._pool, self._workspace, self._name, schema=build)
 
     async def aclose(self) -> None:
         """The pool belongs to whoever made it."""

@@ -4,8 +4,9 @@
 SELECT position FROM projection WHERE name = 'series';
 
 -- name: run_and_metric
--- In one row what is known of both; NULL is what there is not.
-SELECT p.position, r.tail_from, r.tail_points, m.metric_no
+-- In one row what is known of both; NULL is what there is not. The last column names the build,
+-- where a database has several.
+SELECT p.position, r.tail_from, r.tail_points, m.metric_no, NULL
 FROM projection p
 LEFT JOIN run r ON r.run_id = :run_id
 LEFT JOIN key k ON k.key = :key
@@ -32,8 +33,6 @@ CROSS JOIN axis_bins ON axis_bins.axis_id = chunk.axis_id
 CROSS JOIN chunk_bins ON chunk_bins.chunk_id = chunk.chunk_id
 WHERE metric_no = :metric_no AND chunk_no BETWEEN :first_no AND :last_no;
 
--- name: values
-SELECT data FROM chunk_values WHERE chunk_id = ?;
-
--- name: axis_points
-SELECT steps, times FROM axis_points WHERE axis_id = ?;
+-- name: points
+SELECT (SELECT data FROM chunk_values WHERE chunk_id = ?), steps, times
+FROM axis_points WHERE axis_id = ?;
