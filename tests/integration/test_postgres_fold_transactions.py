@@ -36,7 +36,7 @@ class Fold:
 
     async def lose_the_connection(self) -> None:
         pid = await self.session.run(lambda c: c.direct("SELECT pg_backend_pid()")[0][0])
-        await self.ask("SELECT pg_terminate_backend($1)", pid)
+        await self.ask("SELECT pg_terminate_backend($1, 60000)", pid)  # until it has ended
         await asyncio.sleep(HEARD_S)
 
     async def stored_position(self) -> int:
