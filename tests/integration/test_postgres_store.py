@@ -6,15 +6,16 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 
-from ingest.errors import SequenceGap, StreamMoved
+from ingest.errors import SequenceGap, StoreUnavailable, StreamMoved
 from ingest.event_stores.base import AppendOutcome, BatchToAppend
 from ingest.event_stores.leases import LeaseRow
 from ingest.event_stores.migrations import MigrationMismatch
@@ -30,6 +31,8 @@ from tests.support.pgbouncer import running_pgbouncer
 from tests.support.processes import run_cli
 from tracker.events import wire
 from tracker.events.types import Event
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -52,6 +55,15 @@ async def execute(dsn: str, sql: str) -> None:
         await connection.close()
 
 
+async def again(ask: Callable[[], Awaitable[T]]) -> T:
+    """Its answer: PostgreSQL ends a transaction that stands still, as on a machine that stalls."""
+    async with asyncio.timeout(90):
+        while True:
+            with suppress(StoreUnavailable):
+                return await ask()
+            await asyncio.sleep(0.02)
+
+
 async def write(stores: list[PostgresEventStore], writer_id: str, until: int) -> None:
     """A shipper in small that is sent from one server to the next, and repeats itself."""
     chance = random.Random(writer_id)
@@ -60,7 +72,10 @@ async def write(stores: list[PostgresEventStore], writer_id: str, until: int) ->
         first = chance.randint(max(1, next_seq - 4), next_seq)
         batch = numbered_batch(first, chance.randint(1, 5), writer_id=writer_id)
         answers = await asyncio.gather(
-            *(store.append(batch) for store in chance.sample(stores, chance.choice((1, 1, 2))))
+            *(
+                again(partial(store.append, batch))
+                for store in chance.sample(stores, chance.choice((1, 1, 2)))
+            )
         )
         next_seq = max(answer.next_seq for answer in answers)
 
@@ -74,7 +89,9 @@ async def race(stores: list[PostgresEventStore], *, writers: int, until: int) ->
         after = 0
         while True:
             is_last = done.is_set()
-            rows = await stores[-1].read(after=after, batches_max=7, bytes_max=10**6)
+            rows = await again(
+                partial(stores[-1].read, after=after, batches_max=7, bytes_max=10**6)
+            )
             seen += [(row.first_position, row.n) for row in rows]
             after = rows[-1].last_position if rows else after
             if is_last and not rows:
