@@ -56,7 +56,7 @@ class Member:
 
 @pytest.fixture
 async def store(postgres_dsn: str) -> AsyncIterator[PostgresEventStore]:
-    store = await PostgresEventStore.open(PostgresOptions(postgres_dsn))
+    store = await PostgresEventStore.open(PostgresOptions(postgres_dsn), wait_s=60)
     yield store
     await store.aclose()
 

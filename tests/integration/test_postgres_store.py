@@ -41,7 +41,9 @@ async def opened(dsn: str, count: int, **how: Any) -> AsyncIterator[list[Postgre
     async with AsyncExitStack() as stack:
         stores = []
         for _ in range(count):
-            store = await PostgresEventStore.open(PostgresOptions(dsn, pool_max=3), **how)
+            store = await PostgresEventStore.open(
+                PostgresOptions(dsn, pool_max=3), wait_s=60, **how
+            )
             stack.push_async_callback(store.aclose)
             stores.append(store)
         yield stores

@@ -122,7 +122,7 @@ async def test_a_stopped_postgres_is_waited_for(
 async def test_a_killed_postgres_has_everything_that_was_acknowledged(
     postgres: PostgresServer, dsn: str
 ) -> None:
-    store = await PostgresEventStore.open(PostgresOptions(dsn, statement_timeout_s=5))
+    store = await PostgresEventStore.open(PostgresOptions(dsn, statement_timeout_s=5), wait_s=60)
     acked = [1] * 6
     stop = asyncio.Event()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ingest.errors import StoreUnavailable
 from ingest.event_stores.base import EventStore
 from ingest.event_stores.sqlite import SqliteEventStore
 from ingest.replay.job import ReplayReport, ReplayRequest, replay
@@ -36,7 +39,12 @@ async def fill(store: EventStore, *, runs: int = RUNS, batches: int = 4) -> None
     async def append(run_id: str, writer_id: str, records: list[Record]) -> None:
         batch = batch_to_append(run_id, writer_id, next_seqs[writer_id], records)
         next_seqs[writer_id] += batch.header.n
-        await store.append(batch)
+        while True:
+            # On a machine that stalls, PostgreSQL ends a transaction that stood still.
+            with suppress(StoreUnavailable):
+                await store.append(batch)
+                return
+            await asyncio.sleep(0.02)
 
     for number, (run_id, writer_id) in enumerate(writers):
         await append(run_id, writer_id, _beginning(number))
