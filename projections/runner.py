@@ -86,6 +86,7 @@ class ProjectionRunner:
         self._live: dict[str, LiveProjection] = {}
         self._building: dict[str, Building] = {}
         self._asked: dict[str, BuildProgress] = {}
+        self._untold: dict[str, BuildProgress] = {}  # of rebuilds that are over
         self._leadership = leadership or Alone()
         self._waiters = waiters or PositionWaiters()
         self._gather_s = gather_s
@@ -171,6 +172,7 @@ class ProjectionRunner:
                 return True
             logger.warning("projections: another server folds now")
             self._asked.clear()
+            self._untold.clear()
             await self._close()
             return False
         if not await self._leadership.acquire():
@@ -228,6 +230,7 @@ class ProjectionRunner:
 
     async def _building_round(self) -> bool:
         """Feed the rebuilds one round each; whether one is under way."""
+        await self._tell_ends()  # before what is asked for: an end that nobody heard is asked again
         for name in await self._builds.asked():
             self.rebuild(name)
         for name, progress in list(self._asked.items()):
@@ -237,8 +240,9 @@ class ProjectionRunner:
             await building.round()
             if building.progress.error is not None:
                 del self._building[name]
+                self._untold[name] = building.progress
                 await building.abandon(self._builds)
-                await self._builds.tell(building.progress)
+                await self._tell_ends()
             elif building.position >= self._live[name].position:
                 await self._switch(name, building)
             else:
@@ -269,9 +273,15 @@ class ProjectionRunner:
             building.position,
         )
         building.progress.is_done = True
-        await self._builds.tell(building.progress)
-        await old.aclose()
+        self._untold[name] = building.progress
         self._waiters.reach(self._served())
+        await old.aclose()
+        await self._tell_ends()
+
+    async def _tell_ends(self) -> None:
+        for name, progress in list(self._untold.items()):
+            await self._builds.tell(progress)
+            del self._untold[name]
 
     async def _close(self) -> None:
         buildings, lives = list(self._building.values()), list(self._live.values())

@@ -21,7 +21,7 @@ from projections.build_progress import BuildProgress
 from projections.building import Building
 from projections.kinds import KINDS
 from projections.opening import open_live
-from projections.postgres.builds import PostgresBuilds
+from projections.postgres.builds import ASK_S, PostgresBuilds
 from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.errors import store_failed
 from projections.postgres.leadership import PostgresLeadership
@@ -423,6 +423,34 @@ async def test_another_server_folds_soon_after_the_leader_was_killed(
         assert await side.leadership.holds()
         assert await tag_n(side) == "2"
     await leader.wait()
+
+
+async def test_a_rebuild_whose_end_is_told_late_is_not_done_twice(
+    store: PostgresEventStore, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away between the switch and the word of it."""
+    tell = PostgresBuilds.tell
+    refused: list[str] = []
+
+    async def away(builds: PostgresBuilds, progress: BuildProgress) -> None:
+        if progress.is_done and len(refused) < 2:
+            refused.append(progress.name)
+            raise StoreAway("it is away")
+        await tell(builds, progress)
+
+    monkeypatch.setattr(PostgresBuilds, "tell", away)
+    await tagged(store, 1)
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        assert await side.wait_for(1, timeout_s=60)
+        await side.ask_rebuild("runs")
+        async with asyncio.timeout(60):
+            while not all(state.is_over for state in await side.rebuild_states()):
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(2 * ASK_S)  # until it has been looked for what is asked for
+        numbers = [number for number in sorted(await schemas(postgres_dsn)) if "runs" in number]
+
+    assert refused == ["runs", "runs"]
+    assert numbers == ["tracker_1_runs_1", "tracker_1_runs_2"]
 
 
 async def test_it_all_works_through_a_pooler_of_transactions(postgres_dsn: str) -> None:
