@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import time
+import urllib.error
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Pair:
     async def leader(self) -> tuple[ServerProcess, int]:
         """(the server that holds the lease, its token), as soon as one does."""
         by_pid = {server.process.pid: server for server in self.servers if server.process}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while True:
                 with suppress(asyncpg.UndefinedTableError):  # a server that is just starting
                     for token, holder, is_held in await self.ask(_LEASE):
@@ -106,7 +107,7 @@ async def pair_of_servers(folder: Path) -> AsyncIterator[Pair]:
                     server.kill()
 
 
-async def is_folded(load: ServerLoad, uri: str, *, within_s: float = 60.0) -> None:
+async def is_folded(load: ServerLoad, uri: str, *, within_s: float = 180.0) -> None:
     """Wait until this server shows all that has been acknowledged by now, of each writer."""
     position, acked = load.seen_position, list(load.acked)
     async with asyncio.timeout(within_s):
@@ -193,7 +194,7 @@ async def test_a_crash_in_the_middle_of_a_rebuild_leaves_the_old_build_serving(
                 leader, _ = await pair.leader()
                 before = await pair.serving()
                 other = pair.other(leader)
-                await asyncio.to_thread(other.post, "/api/v1/rebuild", {"projection": "all"})
+                await ask_to_rebuild(other)
                 await asyncio.sleep(chance.uniform(0, 1.2))
                 victim = pair.postgres if turn % 2 else leader
                 await asyncio.to_thread(victim.kill)
@@ -209,18 +210,31 @@ async def test_a_crash_in_the_middle_of_a_rebuild_leaves_the_old_build_serving(
         # marked, and kept for those who read from it.
         leader, _ = await pair.leader()
         await asyncio.to_thread(leader.kill)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(180):
             while await pair.ask(_UNFINISHED):
                 await asyncio.sleep(0.1)
         await asyncio.to_thread(leader.start)
     print(f"rebuilds that a kill of the leader came upon: {unfinished}")
 
 
+async def ask_to_rebuild(server: ServerProcess) -> None:
+    """Again while it answers that its store is away."""
+    async with asyncio.timeout(180):
+        while True:
+            try:
+                await asyncio.to_thread(server.post, "/api/v1/rebuild", {"projection": "all"})
+                return
+            except urllib.error.HTTPError as refused:
+                if refused.code != 503:
+                    raise
+            await asyncio.sleep(0.1)
+
+
 async def is_rebuilt(
     pair: Pair, server: ServerProcess, *, since: dict[str, tuple[int, int]]
 ) -> None:
     """Whoever leads finishes what was asked for; a build with a higher number serves."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(180):
         while True:
             with suppress(OSError, asyncpg.PostgresError):
                 states = (await asyncio.to_thread(server.get, "/api/v1/rebuild"))["rebuilds"]
