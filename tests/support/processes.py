@@ -24,10 +24,20 @@ PATIENCE_S = 60.0
 
 
 def _candidates() -> Iterator[int]:
-    below_ephemeral = range(10_240, 32_768)
-    start = random.SystemRandom().randrange(len(below_ephemeral))
+    """Ports below the ephemeral ones; of those that run tests side by side each has its own.
+
+    A port's 10,000th neighbour belongs to whoever has the port: see s3_server.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = [
+        port
+        for port in range(10_240, 32_768)
+        if port % 10_000 * workers // 10_000 == worker % workers
+    ]
+    start = random.SystemRandom().randrange(len(own))
     while True:
-        yield below_ephemeral[start % len(below_ephemeral)]
+        yield own[start % len(own)]
         start += 1
 
 
