@@ -272,7 +272,7 @@ class AppendConnection(JsonErrorConnection):
             self._silence.cancel()
         super().connection_lost(exc)
 
-    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  # aiohttp's
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  # overrides aiohttp's
         if self._append_task is not None and not self._append_task.done():
             await asyncio.wait({self._append_task}, timeout=timeout)
         await super().shutdown(timeout)

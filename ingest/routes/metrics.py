@@ -82,8 +82,8 @@ async def query(request: web.Request) -> web.Response:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(run_id, key)) for run_id, key in pairs]
-    except ExceptionGroup as several:
-        raise several.exceptions[0] from None  # one refusal is what a client can read
+    except ExceptionGroup as several:  # of which a client can read one
+        raise several.exceptions[0] from None
     return await asyncio.to_thread(json_answer, {"series": [task.result() for task in tasks]})
 
 

@@ -15,18 +15,14 @@ import pytest
 from ingest.errors import StoreUnavailable
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
-from projections.kinds import KINDS
-from projections.postgres.builds import PostgresBuilds
 from projections.postgres.connection import PostgresPlace
-from projections.postgres.layout import tables
 from projections.postgres.leadership import PostgresLeadership
 from projections.postgres.sessions import Session
 from projections.postgres.stalled import STALLED_S
-from projections.postgres.tables import PostgresTables
 from projections.projection import StoreAway
 from tests.support.log_checks import numbered_batch
+from tests.support.postgres_folds import fold_on
 
-RUNS, _ = KINDS
 _LIMITS = "SET LOCAL statement_timeout = 1000; SET LOCAL idle_in_transaction_session_timeout = 500"
 
 
@@ -70,28 +66,17 @@ async def test_the_lease_of_a_leader_that_stalled_while_changing_a_build_is_take
 
 
 async def test_a_fold_gets_on_where_another_leader_stalled_in_the_middle_of_one(
-    postgres_dsn: str, store: PostgresEventStore
+    postgres_dsn: str,
 ) -> None:
-    place = PostgresPlace(postgres_dsn)
-    leadership = PostgresLeadership(Session(place, name="lease"), "default", ttl_s=60)
-    builds = PostgresBuilds(place, "default", token=lambda: leadership.token)
-    assert await leadership.acquire()
-    build, projection = await builds.begin(RUNS, store)
-    await projection.aclose()
-    session = Session(place, name="fold", tables=tables("runs"))
-    fold = PostgresTables(session, build, position=0, token=lambda: leadership.token)
-
-    async with stalled(postgres_dsn, "UPDATE tracker.projection_build SET position = position"):
-        with pytest.raises(StoreAway, match="lock timeout"):
-            async with fold.moving(5):
+    async with fold_on(postgres_dsn) as fold:
+        async with stalled(postgres_dsn, "UPDATE tracker.projection_build SET position = position"):
+            with pytest.raises(StoreAway, match="lock timeout"):
+                async with fold.tables.moving(5):
+                    pass
+            async with fold.tables.moving(5):
                 pass
-        async with fold.moving(5):
-            pass
 
-    assert fold.position == 5
-    await session.aclose()
-    await builds.aclose()
-    await leadership.release()
+        assert await fold.stored_position() == 5
 
 
 async def test_appends_get_on_where_another_server_stalled_with_the_logs_head(
