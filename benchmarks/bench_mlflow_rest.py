@@ -60,7 +60,7 @@ print(sorted(times)[len(times) // 2] * 1000)
 """
 # What each server imports, so that none compiles anything while its start is timed.
 IMPORTS = {
-    "tracker": "import ingest.serving, tracker.cli.main",
+    "tracker": "import ingest.app, ingest.runner, ingest.serving, tracker.cli.main",
     "mlflow": "import mlflow.cli, mlflow.server.fastapi_app, mlflow.store.db.utils",
 }
 API = "/api/2.0/mlflow"
