@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import signal
 import struct
 import threading
@@ -344,6 +345,63 @@ def test_real_signals_in_the_middle_of_log_calls_neither_block_nor_tear(tmp_path
     assert from_handler == list(range(1, fired + 1))
     # A second exception may leave a handler's record for the next call to write.
     assert -1 in [record.step for record in records[-3:]]
+    assert (writer.faults, writer.dropped) == (0, 0)
+    writer.close()
+
+
+def test_two_exceptions_out_of_handlers_in_a_row_leave_the_writer_usable(tmp_path: Path) -> None:
+    """As when Ctrl-C reaches a job twice: from the terminal and from its launcher.
+
+    The second one mostly comes while the writer still puts right what the first one left.
+    """
+    writer = writer_in(tmp_path, segment_bytes_max=1024)
+    rng, raised = random.Random(7), 0
+
+    class Interrupted(Exception):
+        pass
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal raised
+        raised += 1
+        if raised % 2:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 1e-4))
+        raise Interrupted
+
+    def log_until_interrupted_twice() -> None:
+        before = raised
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 2e-4))
+                while True:
+                    writer.log_metric(b"main", 1.0, 0, NOW_US)
+            except Interrupted:
+                while raised < before + 2:
+                    writer.log_metric(b"main", 2.0, 0, NOW_US)
+        except Interrupted:
+            pass
+
+    handler_before = signal.signal(signal.SIGALRM, handle)
+    try:
+        for step in range(1, 301):
+            log_until_interrupted_twice()
+            assert raised == 2 * step
+
+            other = threading.Thread(
+                target=writer.log_metric, args=(b"thread", 1.0, step, NOW_US), daemon=True
+            )
+            other.start()
+            other.join(60)
+            assert not other.is_alive(), "the lock was never let go of"
+            seq = writer.next_seq
+            writer.log_metric(b"after", 1.0, step, NOW_US)
+            assert writer.next_seq > seq, "the call was kept for one that is gone"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler_before)
+
+    records = read_strictly(writer.folder)
+    for key in ("thread", "after"):
+        assert [record.step for record in records if record.keys == [key]] == list(range(1, 301))
     assert (writer.faults, writer.dropped) == (0, 0)
     writer.close()
 

@@ -149,7 +149,7 @@ class Tail:
 
     def rotate(self, first_seq: int) -> None:
         """Go on in a new segment; the old one is left to the next sync. Raises OSError."""
-        old = self.segment
+        old, path = self.segment, self.folder.segment(first_seq)
         try:
             new = create_segment(self.files, self.folder, self.meta, first_seq)
             self.segment, self.fd, self.size = new, new.fd, HEADER_BYTES
@@ -157,7 +157,11 @@ class Tail:
             # A handler's exception may come between the two lines. A segment that is not
             # gone on in must not be found: its name says that its records begin there.
             if self.segment is old and old.first_seq != first_seq:
-                self.folder.segment(first_seq).unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except BaseException:  # a second exception out of a handler
+                    path.unlink(missing_ok=True)
+                    raise
             raise
         self.are_names_unsynced = True
         self.limit = CLOSED_FD

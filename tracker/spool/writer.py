@@ -14,10 +14,12 @@ Threads and signals
   as soon as the interrupted one is done. A handler must not wait for another thread that
   logs: that thread may be waiting for the call which the handler has interrupted.
   Ctrl-C or any exception out of a handler may hit a log call anywhere; the file's end then
-  decides whether the record was written.
+  decides whether the record was written. A second one may hit what puts right what the
+  first one left, as when Ctrl-C reaches a job from the terminal and from its launcher.
 
 The lock is taken by plain calls inside the try, not by `with`, which costs 0.1 µs more of
-a budget of 3; `_settle` puts right what an exception between the two leaves behind.
+a budget of 3; `_settle` puts right what an exception between the two leaves behind, and
+`_leave` what is left by one that comes into `_settle`.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from tracker.spool.folder import SpoolRoot, WriterFolder
 from tracker.spool.framing import KIND_EVENT, KIND_METRICS
 from tracker.spool.locks import FileLock
 from tracker.spool.meta import MODE_ONLINE, WriterMeta
+from tracker.spool.reentry import is_inside_call
 from tracker.spool.syncing import Syncer
 from tracker.spool.tail import CLOSED_FD, ShortWrite, Tail
 
@@ -163,9 +166,15 @@ class SpoolWriter:
                 self._write_deferred()
             self._is_busy = False
             self._release()
-        except BaseException as error:  # noqa: BLE001 _settle counts it or raises it again
-            payload = partial(_metrics_payload, key, (value,), step, time_us)
-            self._settle(error, KIND_METRICS, 1, payload)
+        except BaseException as error:  # noqa: BLE001 _settle counts it or gives it back
+            try:
+                payload = partial(_metrics_payload, key, (value,), step, time_us)
+                failure = self._settle(error, KIND_METRICS, 1, payload)
+            except BaseException:
+                self._leave()
+                raise
+            if failure is not None:
+                raise failure  # noqa: B904 it is the very error, or hides nothing
 
     def log_metrics(
         self, key_block: bytes, k: int, values: Collection[float], step: int, time_us: int
@@ -191,9 +200,15 @@ class SpoolWriter:
                 self._write_deferred()
             self._is_busy = False
             self._release()
-        except BaseException as error:  # noqa: BLE001 _settle counts it or raises it again
-            payload = partial(_metrics_payload, key_block, values, step, time_us)
-            self._settle(error, KIND_METRICS, k, payload)
+        except BaseException as error:  # noqa: BLE001 _settle counts it or gives it back
+            try:
+                payload = partial(_metrics_payload, key_block, values, step, time_us)
+                failure = self._settle(error, KIND_METRICS, k, payload)
+            except BaseException:
+                self._leave()
+                raise
+            if failure is not None:
+                raise failure  # noqa: B904 it is the very error, or hides nothing
 
     def log_event(self, event: Event) -> int:
         """Record an event and return its sequence number. Raises PayloadTooLarge.
@@ -220,10 +235,16 @@ class SpoolWriter:
                 self._write_deferred()
             self._is_busy = False
             self._release()
-        except BaseException as error:  # noqa: BLE001 _settle counts it or raises it again
-            if isinstance(error, _Reentered):
-                seq = self._tail.next_seq + 1 + len(self._deferred)
-            self._settle(error, KIND_EVENT, 0, partial(bytes, payload))
+        except BaseException as error:  # noqa: BLE001 _settle counts it or gives it back
+            try:
+                if isinstance(error, _Reentered):
+                    seq = self._tail.next_seq + 1 + len(self._deferred)
+                failure = self._settle(error, KIND_EVENT, 0, partial(bytes, payload))
+            except BaseException:
+                self._leave()
+                raise
+            if failure is not None:
+                raise failure  # noqa: B904 it is the very error, or hides nothing
         return seq
 
     @property
@@ -372,35 +393,54 @@ class SpoolWriter:
 
     def _settle(
         self, error: BaseException, kind: int, k: int, make_payload: Callable[[], bytes]
-    ) -> None:
-        """End a log call that was cut short: keep it for later, repeat it, count it, or raise."""
+    ) -> BaseException | None:
+        """End a log call that was cut short: keep it for later, repeat it, or count it.
+
+        Returns what the call is to raise. What comes out of here is for `_leave` to put right.
+        """
         if isinstance(error, _Reentered):
             try:
                 self._deferred.append((kind, k, make_payload()))
             finally:
                 self._release()
-            return
+            return None
         if not self._is_busy:
             # It came out of a handler, before the record was begun or after it was done.
             with suppress(RuntimeError):  # not held: it came around the release
                 self._release()
-            raise error
-        try:
-            # An OSError without a number was raised by a handler, not by the disk.
-            if not isinstance(error, OSError) or error.errno is None:
-                raise error
-            if self._closed:
-                raise SpoolClosed(self._closed)
-            if self._tail.handle_fault(error):
-                self._write_record(kind, k, make_payload())
-        except BaseException:
+            return error
+        failure: BaseException | None = None
+        # An OSError without a number was raised by a handler, not by the disk.
+        if not isinstance(error, OSError) or error.errno is None:
+            failure = error
             with suppress(OSError):
                 self._tail.settle_interrupted()
-            raise
-        finally:
-            self._finish()
+        elif self._closed:
+            failure = SpoolClosed(self._closed)
+        elif self._tail.handle_fault(error):
+            self._write_record(kind, k, make_payload())
+        self._finish()
         if self._tail.notices:
             self._durability.wake()
+        return failure
+
+    def _leave(self) -> None:
+        """Let go of what an exception made `_settle` leave behind, whichever part of it that is.
+
+        Left to the call that this one came into, if there is one: the exception comes there next.
+        """
+        if is_inside_call(self, _CALLS):
+            return
+        self._acquire()
+        try:
+            if self._is_busy:
+                with suppress(OSError):
+                    self._tail.settle_interrupted()
+                self._finish()
+        finally:
+            with suppress(RuntimeError):  # no longer held
+                while True:
+                    self._release()
 
     def _write_record(self, kind: int, k: int, payload: bytes) -> None:
         """Write a record or see it counted as lost. Busy is set."""
@@ -486,3 +526,14 @@ class SpoolWriter:
         self._mutex = threading.RLock()
         self._acquire = self._mutex.acquire
         self._release = self._mutex.release
+
+
+_CALLS: Final = frozenset(
+    call.__code__
+    for call in (
+        SpoolWriter.log_metric,
+        SpoolWriter.log_metrics,
+        SpoolWriter.log_event,
+        SpoolWriter.close,
+    )
+)
