@@ -13,11 +13,13 @@ from typing import Any
 from zlib import crc32
 
 from tracker.spool.files import OS_FILES, FileCalls
-from tracker.spool.folder import WriterFolder
+from tracker.spool.folder import SpoolRoot, WriterFolder
 from tracker.spool.framing import KIND_METRICS
 from tracker.spool.meta import WriterMeta
+from tracker.spool.writer import SpoolWriter
 
 WRITER_ID = "0123456789abcdef0123456789abcdef"
+NOW_US = 1_700_000_000_000_000
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Record:
 
 def meta_for_tests(run_id: str = "run-1", **fields: Any) -> WriterMeta:
     return WriterMeta(writer_id=WRITER_ID, run_id=run_id, **fields)
+
+
+def writer_in(path: Path, **options: Any) -> SpoolWriter:
+    """A new writer of the spool in `path`; `options` are those of `SpoolWriter.create`."""
+    return SpoolWriter.create(SpoolRoot(path / "spool"), meta_for_tests(), **options)
 
 
 def read_strictly(folder: WriterFolder, *, may_be_torn: bool = False) -> list[Record]:
