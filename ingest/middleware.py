@@ -58,6 +58,7 @@ _QUIET_PATHS: Final = frozenset(
 _WATCHING_PATHS: Final = frozenset({"/health", "/ready", "/metrics", "/version"})
 BODY_NOT_ASKED_FOR: Final = web.RequestKey("body_not_asked_for", bool)
 _REQUEST_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+_SLASHES: Final = re.compile("//+")
 
 
 def surround(
@@ -93,7 +94,9 @@ def surround(
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = refusal(_of_framework(error, request), counters, request_id, path=path)
+            response = _with_single_slashes(request, error) or refusal(
+                _of_framework(error, request), counters, request_id, path=path
+            )
         except (ConnectionError, asyncio.CancelledError):
             raise  # nobody is there any more to be answered
         except Exception as error:  # noqa: BLE001  # the outermost guard, which answers 500
@@ -165,6 +168,18 @@ def refusal(
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.details["allowed"])
     return response
+
+
+def _with_single_slashes(request: web.Request, error: web.HTTPException) -> web.Response | None:
+    """Where MLflow's server leads to from an address such as //api/2.0/mlflow/runs/get.
+
+    Clients that join addresses by hand make them, of a server's URI with a slash at its end.
+    """
+    path = _SLASHES.sub("/", request.rel_url.raw_path)
+    if error.status != 404 or path == request.rel_url.raw_path or not is_mlflow_path(path):
+        return None
+    location = request.rel_url.with_path(path, encoded=True, keep_query=True)
+    return web.Response(status=308, headers={"Location": str(location)})
 
 
 def _of_framework(error: web.HTTPException, request: web.Request) -> ApiError:

@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from ingest.mlflow.artifact_paths import checked
 from ingest.mlflow.errors import ENDPOINT_NOT_FOUND, NOT_IMPLEMENTED, MlflowRefusal
 
 AREAS: Final = {
@@ -60,3 +61,9 @@ async def unsupported(request: web.Request) -> web.Response:
         f"(experiments, runs, metrics, artifacts, logged models), not {request.path[:200]}.",
         NOT_IMPLEMENTED,
     )
+
+
+async def get_model_version_artifact(request: web.Request) -> web.Response:
+    """Outside of the registry's prefix, and strict with the path before anything else."""
+    checked(request.query.get("path"))
+    return await unsupported(request)

@@ -89,7 +89,7 @@ _ARTIFACT_ENDPOINTS: Final = (
 )
 _SINGLE: Final = (
     Route("GET", "/get-artifact", artifacts.get_artifact, ""),
-    Route("GET", "/model-versions/get-artifact", unsupported.unsupported, ""),
+    Route("GET", "/model-versions/get-artifact", unsupported.get_model_version_artifact, ""),
     Route("*", "/graphql", unsupported.unsupported, ""),
     # Its URL carries its own proof.
     Route("PUT", multipart.PART_PATH, multipart.put_part, "", takes_bytes=True, is_open=True),

@@ -104,6 +104,33 @@ async def test_a_refusal_has_mlflows_code_status_and_words(
     assert message in answer.json["message"]
 
 
+async def test_doubled_slashes_lead_where_single_ones_do(server: TestServer) -> None:
+    """As on MLflow's server: the address of a server with a slash at its end, and a path."""
+    run_id = await create_run(server)
+
+    read = await server.ask("GET", f"//api//2.0/mlflow/runs/get?run_id={run_id}&x=//%20")
+    changed = await server.ask("POST", f"/{API}/runs/log-batch", json={"run_id": run_id})
+    told = await server.ask("GET", f"/{API}/runs/get?x=//%20", allow_redirects=False)
+    elsewhere = await server.ask("GET", "//example.org/x", allow_redirects=False)
+
+    assert read.json["run"]["info"]["run_id"] == run_id
+    assert changed.status == 200
+    assert (told.status, told.headers["Location"]) == (308, f"{API}/runs/get?x=//%20")
+    assert elsewhere.status == 404
+
+
+async def test_the_path_of_a_registered_models_file_is_looked_at_first(server: TestServer) -> None:
+    of_model = {"name": "m", "version": "1"}
+    for path, status, code in (
+        ("../path", 400, "INVALID_PARAMETER_VALUE"),
+        ("path", 501, "NOT_IMPLEMENTED"),
+    ):
+        answer = await server.ask(
+            "GET", "/model-versions/get-artifact", params={**of_model, "path": path}
+        )
+        assert (answer.status, answer.json["error_code"]) == (status, code)
+
+
 async def test_what_is_no_json_object_or_no_json_at_all_is_refused(server: TestServer) -> None:
     headers = {"Content-Type": "application/json"}
     for body in (b"[1]", b"{", b"\xff", b"[" * 100_000, b""):
