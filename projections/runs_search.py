@@ -115,7 +115,7 @@ def _choice(
 ) -> Choice:
     known = choices.known(name, max_results)
     # A list that stands for a regular expression holds the texts that there are by now.
-    if known is not None and (known.by is None or known.by in selection.conditions):
+    if known is not None and known.fits(selection.conditions):
         return known
     chosen = choose(connection, selection, page=max_results + 1)
     choices.keep(name, max_results, chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
@@ -22,11 +22,20 @@ KEPT_MAX: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Walk along the order, or drive: by a condition, by the experiments, or by all runs."""
+    """Walk along the order, or drive: by a condition, by the experiments, or by all runs.
+
+    What is in `sets` is tested by a set of all runs that fulfil it, made once for the search,
+    instead of a look at each run.
+    """
 
     walks: bool = False
     by: ast.Expression | None = None
     by_experiments: bool = False
+    sets: frozenset[ast.Expression] = frozenset()
+
+    def fits(self, conditions: Sequence[ast.Expression]) -> bool:
+        """Whether it speaks of these conditions only."""
+        return (self.by is None or self.by in conditions) and self.sets.issubset(conditions)
 
 
 class Choices:

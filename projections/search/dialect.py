@@ -41,6 +41,15 @@ class Dialect(Protocol):
         """Whether this SELECT finds a row."""
         ...
 
+    def rows_of_set_per_look(self, condition: ast.Expression) -> float:
+        """How many runs can become a set of those that fulfil a condition, by its index, in the
+        time of a look at whether one run fulfils it."""
+        ...
+
+    def is_in_set(self, run_no: str, rows: Sql) -> Sql:
+        """Whether this SELECT has the run's number; it is run once, and its rows are hashed."""
+        ...
+
     @property
     def for_few(self) -> Dialect:
         """The same, for questions about so few rows that each is looked up by itself."""
@@ -93,8 +102,15 @@ class SqliteDialect:
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
         return Sql(self.ordered_join) + row, test
 
+    def rows_of_set_per_look(self, condition: ast.Expression) -> float:
+        return 1.0
+
     def exists(self, found: Sql) -> Sql:
         return Sql("EXISTS ") + enclosed(found)
+
+    def is_in_set(self, run_no: str, rows: Sql) -> Sql:
+        # The plus keeps SQLite from taking the set for a way to the rows.
+        return Sql(f"+{run_no} IN ") + enclosed(rows)
 
     @property
     def for_few(self) -> Dialect:

@@ -8,6 +8,10 @@ the share by checking the whole filter on a few runs spread evenly over the stor
 yield by counting index entries, but never further than the walk would go. So the estimate
 costs a millisecond and a part of what it saves; the worst mistake is one scan of the runs.
 
+What is left to check of each run is a look at a row of it, for each condition. Where an index
+lists all runs that fulfil a condition, and they are not many more than the runs to be checked,
+they become a set first, and the look is one into that.
+
 SQLite's own planner cannot do this: it plans before it sees the parameters, and a filter's
 conditions stand in subqueries, whose selectivity it does not estimate.
 """
@@ -38,6 +42,8 @@ _YIELD_CAP: Final = 10_000
 _SAMPLE: Final = 128
 # A walk this short is not worth a look for something shorter.
 _WALK_AT_ONCE: Final = 500
+# Nor are so few looks at rows worth a set.
+_LOOK_AT_ONCE: Final = 500
 # A run that is driven to is collected and sorted, too.
 _DRIVE_COST: Final = 1.5
 # The multiples of the golden ratio spread any number of samples evenly.
@@ -58,7 +64,7 @@ def plan(selection: RunSelection, choice: Choice) -> list[Query]:
     """The queries whose rows, one after the other, are the answer in order."""
     walk = _walk_of(selection) if choice.walks else None
     if walk is not None:
-        return [_walked(stratum, selection) for stratum in walk.strata]
+        return [_walked(stratum, selection, choice) for stratum in walk.strata]
     return [_driven(selection, choice)]
 
 
@@ -66,20 +72,55 @@ def choose(connection: Connection, selection: RunSelection, *, page: int) -> Cho
     """How to begin, for a page of so many runs."""
     walk = _walk_of(selection)
     if walk is None:
-        return _narrowest(connection, selection, rows_max=_YIELD_CAP) or Choice()
-    runs = connection.execute("SELECT max(run_no) FROM run").fetchone()[0] or 0
+        found = _narrowest(connection, selection, rows_max=_YIELD_CAP)
+        return _with_sets(connection, selection, *(found or (Choice(), _all_runs(connection))))
+    runs = _all_runs(connection)
     walk_rows = _rows_walked(connection, selection, walk, page=page, runs=runs)
     # Counting further than the walk would go cannot change the choice, and what the walk
     # visits anyway it visits in order.
     rows_max = min(_YIELD_CAP, int(walk_rows / _DRIVE_COST))
-    narrowest = None
+    found = None
     if walk_rows > _WALK_AT_ONCE:
-        narrowest = _narrowest(
+        found = _narrowest(
             connection, selection, rows_max=rows_max, without=frozenset(walk.population)
         )
-    if narrowest is not None:
-        return narrowest
-    return Choice(walks=runs * _DRIVE_COST > walk_rows)
+    if found is not None:
+        return _with_sets(connection, selection, *found)
+    if runs * _DRIVE_COST > walk_rows:
+        covered = frozenset(walk.population)
+        return _with_sets(connection, selection, Choice(walks=True), walk_rows, covered)
+    return _with_sets(connection, selection, Choice(), runs)
+
+
+def _all_runs(connection: Connection) -> int:
+    """About how many there are."""
+    return connection.execute("SELECT max(run_no) FROM run").fetchone()[0] or 0
+
+
+def _with_sets(
+    connection: Connection,
+    selection: RunSelection,
+    choice: Choice,
+    rows: float,
+    covered: frozenset[ast.Expression] = frozenset(),
+) -> Choice:
+    """The choice, with what is tested by a set. About so many rows are to be tested.
+
+    Only what an index answers by itself: else each row of the set is a look, too.
+    """
+    if rows <= _LOOK_AT_ONCE:
+        return choice
+    dialect, sets = selection.entity.dialect, set()
+    for condition in selection.conditions:
+        if condition in covered or condition == choice.by:
+            continue
+        access = access_for(condition, selection.entity)
+        if access is None or not access.is_exact or access.rows is not access.bound:
+            continue
+        rows_max = min(_YIELD_CAP, int(rows * dialect.rows_of_set_per_look(condition)))
+        if _yield_of(connection, access, rows_max=rows_max) is not None:
+            sets.add(condition)
+    return replace(choice, sets=frozenset(sets))
 
 
 def _walk_of(selection: RunSelection) -> Walk | None:
@@ -130,8 +171,8 @@ def _narrowest(
     *,
     rows_max: int,
     without: frozenset[ast.Expression] = frozenset(),
-) -> Choice | None:
-    """To drive by what yields the fewest rows, if that is at most `rows_max`."""
+) -> tuple[Choice, int] | None:
+    """To drive by what yields the fewest rows, and how many, if that is at most `rows_max`."""
     accesses: list[tuple[Access, Choice]] = []
     # Nothing is counted further than the best so far, so what is likely best comes first.
     for condition in sorted(selection.conditions, key=_is_wide):
@@ -147,7 +188,7 @@ def _narrowest(
     for access, choice in accesses:
         rows = _yield_of(connection, access, rows_max=rows_max)
         if rows is not None:
-            best, rows_max = choice, rows - 1
+            best, rows_max = (choice, rows), rows - 1
     return best
 
 
@@ -179,17 +220,17 @@ def _driven(selection: RunSelection, choice: Choice) -> Query:
     order = order_of(selection.terms, selection.entity)
     access = _access(selection, choice)
     if access is None:
-        joins, condition = selection.checks(run_no="r.run_no", without=frozenset())
+        joins, condition = selection.checks(choice, run_no="r.run_no", without=frozenset())
         return Query(Sql("run r") + joins + order.joins, condition, order)
     covered = {choice.by} if access.is_exact and choice.by is not None else ()
     without = frozenset[ast.Expression](covered)
-    joins, condition = selection.checks(run_no="d.run_no", without=without)
+    joins, condition = selection.checks(choice, run_no="d.run_no", without=without)
     driving = Sql("(") + access.rows + Sql(") d")
     run_join = Sql(f"{selection.entity.dialect.ordered_join}run r ON r.run_no = d.run_no")
     return Query(driving + joins + run_join + order.joins, condition, order)
 
 
-def _walked(stratum: Stratum, selection: RunSelection) -> Query:
-    joins, condition = selection.checks(run_no=stratum.run_no, without=stratum.covered)
+def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:
+    joins, condition = selection.checks(choice, run_no=stratum.run_no, without=stratum.covered)
     source = stratum.outermost + joins + stratum.run_join + stratum.order.joins
     return Query(source, all_of([stratum.condition, condition]), stratum.order)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from projections.search import ast
-from projections.search.access_sqlite import is_in_experiments
+from projections.search.access_sqlite import access_for, is_in_experiments
+from projections.search.choices import Choice
 from projections.search.compile_sqlite import compile_filter, keyed_test
 from projections.search.entities_sqlite import RunEntity
 from projections.search.fields import RUNS
@@ -39,7 +40,9 @@ class RunSelection:
         entity = replace(self.entity, run_no=run_no)
         return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in self.conditions)])
 
-    def checks(self, *, run_no: str, without: frozenset[ast.Expression]) -> tuple[Sql, Sql]:
+    def checks(
+        self, choice: Choice, *, run_no: str, without: frozenset[ast.Expression]
+    ) -> tuple[Sql, Sql]:
         """(joins, condition) that keep the runs that fulfil everything but `without`.
 
         What needs a keyed row joins it: one row at most, and its cursor stays open, where
@@ -50,6 +53,11 @@ class RunSelection:
         tests = [self.scope]
         for condition in self.conditions:
             if condition in without:
+                continue
+            if condition in choice.sets:
+                found = access_for(condition, self.entity)
+                assert found is not None, "it was counted"
+                tests.append(entity.dialect.is_in_set(run_no, found.rows))
                 continue
             joined = None
             if len(joins) < _JOINS_MAX:

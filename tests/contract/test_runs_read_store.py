@@ -7,12 +7,16 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from projections.postgres.dialect import PostgresDialect
 from projections.projection import ProjectionStoreFailed
 from projections.read_models import (
     KeyKind,
@@ -24,7 +28,9 @@ from projections.read_models import (
     ViewType,
 )
 from projections.runs_queries import RunsQueries
-from projections.search import ast
+from projections.search import ast, plan_sqlite
+from projections.search.choices import Choice, Choices
+from projections.search.dialect import SqliteDialect
 from projections.search.errors import InvalidQuery
 from projections.search.printer import print_filter, print_order
 from tests.support.postgres import fresh_database
@@ -151,6 +157,32 @@ def test_a_filter_finds_what_the_reference_finds(
 def test_pages_cover_every_match_once_in_the_reference_order(
     backend: RunsBackend, rows: list[RunRow], expression: ast.Expression, terms: list[ast.OrderTerm]
 ) -> None:
+    check_pages(backend, rows, expression, terms)
+
+
+@_settings
+@given(stores(), predicates | st.tuples(predicates, predicates).map(ast.And), orders)
+def test_conditions_that_are_tested_by_sets_give_the_same_pages(
+    backend: RunsBackend, rows: list[RunRow], condition: ast.Expression, terms: list[ast.OrderTerm]
+) -> None:
+    with sets_of_any_size():
+        check_pages(backend, rows, condition, terms)
+
+
+@contextmanager
+def sets_of_any_size() -> Iterator[None]:
+    """Otherwise there are sets only where many runs are to be tested."""
+    with (
+        patch.object(plan_sqlite, "_LOOK_AT_ONCE", -1),
+        patch.object(SqliteDialect, "rows_of_set_per_look", lambda *_: 1_000.0),
+        patch.object(PostgresDialect, "rows_of_set_per_look", lambda *_: 1_000.0),
+    ):
+        yield
+
+
+def check_pages(
+    backend: RunsBackend, rows: list[RunRow], expression: ast.Expression, terms: list[ast.OrderTerm]
+) -> None:
     async def ask(store: RunsReadStore) -> None:
         runs = await everything(store)
         world = world_of(runs)
@@ -219,6 +251,51 @@ async def store(tables: FilledTables) -> AsyncIterator[RunsQueries]:
 async def ids(store: RunsReadStore, filter: str, **more: object) -> list[str]:
     page = await store.search_runs(RunSearch(filter=filter, **more))  # type: ignore[arg-type]  # a test's shorthand
     return sorted(run.run_id for run in page.items)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "metrics.acc > 0.3",
+        "params.half = '1'",
+        "params.half IN ('0', '2')",
+        "params.lr < 0.5",
+        "tags.team LIKE 'a%'",
+        "tags.team IN ('a4', 'b5', 'a8')",
+    ],
+)
+@pytest.mark.parametrize("order", ["metrics.acc.min", "metrics.place DESC"])
+async def test_a_set_holds_the_runs_that_looks_at_each_find(
+    tables: FilledTables, store: RunsReadStore, condition: str, order: str
+) -> None:
+    tables.put(
+        runs=[
+            RunRow(
+                f"run{i:02}",
+                start_us=i * 1000,
+                params={"half": str(i % 2), "lr": str(i / 40)},
+                tags={"team": "ab"[i % 2] + str(i)} if i % 3 else {},
+                metrics={"place": MetricRow.of(i)}
+                | ({"acc": MetricRow.of(i * 7 % 40 / 40)} if i % 5 else {}),
+            )
+            for i in range(40)
+        ]
+    )
+    search = RunSearch(filter=f"{condition} AND end_reason IS NULL", order_by=[order])
+    looked_at = [run.run_id for run in (await store.search_runs(search)).items]
+
+    again = tables.store(clock_us=lambda: NOW_US)
+    choices: list[Choice] = []
+    with (
+        sets_of_any_size(),
+        patch.object(plan_sqlite, "_narrowest", lambda *_, **__: None),
+        patch.object(Choices, "keep", lambda _, name, page, choice: choices.append(choice)),
+    ):
+        in_set = (await again.search_runs(search)).items
+
+    assert [run.run_id for run in in_set] == looked_at
+    assert 0 < len(looked_at) < 40
+    assert [len(choice.sets) for choice in choices] == [1]
 
 
 async def test_metric_values_come_back_bit_for_bit(

@@ -10,7 +10,7 @@ import pytest
 
 from projections.read_models import RunSearch
 from projections.runs_search import find_runs
-from projections.search import choices
+from projections.search import ast, choices
 from projections.search.choices import Choice, Choices
 from projections.search.dialect import SQLITE
 from projections.search.fields import RUNS
@@ -24,12 +24,19 @@ SEARCH = RunSearch(
     max_results=5,
     now_us=1,
 )
+(CONDITION,) = ast.conjuncts(parse_filter(SEARCH.filter, RUNS))
+HALF = ast.conjuncts(parse_filter("params.half = '1'", RUNS))
 CHOICES = [
+    Choice(sets=frozenset([CONDITION])),
+    Choice(walks=True, sets=frozenset([CONDITION])),
+    Choice(by_experiments=True, sets=frozenset([CONDITION])),
+    Choice(by=CONDITION, sets=frozenset([CONDITION])),
+    Choice(sets=frozenset(HALF)),
     Choice(walks=True),
     Choice(),
     Choice(by_experiments=True),
-    Choice(by=parse_filter(SEARCH.filter, RUNS)),
-    Choice(by=parse_filter("params.half = '1'", RUNS)),
+    Choice(by=CONDITION),
+    Choice(by=HALF[0]),
 ]
 
 
@@ -80,7 +87,7 @@ def test_whatever_was_chosen_the_answer_is_the_same(
     found = find_runs(connection, SEARCH, SQLITE, kept)
 
     assert len(found.rows) == 5
-    assert found.run_nos == expected.run_nos
+    assert found.rows == expected.rows
 
 
 def test_the_same_search_looks_at_the_data_once_in_a_while(connection: sqlite3.Connection) -> None:

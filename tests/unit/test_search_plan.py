@@ -102,6 +102,19 @@ def test_a_range_of_the_ordered_metric_bounds_the_walk_and_leaves_no_other_strat
     assert [query.order.columns[0].fixed for query in queries] == [0, 1]
 
 
+def test_what_few_more_runs_fulfil_than_are_tested_is_tested_by_a_set(
+    connection: sqlite3.Connection,
+) -> None:
+    (half,) = planned(connection, "params.half = '1' AND metrics.acc >= 0.5", "metrics.acc.min")
+    (more,) = planned(connection, "params.half = '1' AND metrics.acc >= 0.2", "metrics.acc.min")
+    (few,) = planned(connection, "params.rare = '77' AND metrics.acc >= 0.5", "metrics.acc.min")
+
+    assert "+d.run_no IN (SELECT d.run_no FROM run_metric d" in half.condition.text
+    for query in (more, few):
+        assert "+d.run_no IN" not in query.condition.text
+        assert "run_metric c0" in query.source.text
+
+
 def test_the_newest_runs_of_an_experiment_are_read_from_its_index(
     connection: sqlite3.Connection,
 ) -> None:
