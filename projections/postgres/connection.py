@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from projections.postgres.layout import Table
-from projections.postgres.plans import Plans
+from projections.postgres.plans import KEPT_S, Plans
 from projections.postgres.texts import unescaped, unescaped_json
 from projections.postgres.translation import bulk, together, translated
 
@@ -81,6 +81,7 @@ class PostgresConnection:
         self.tables = tables or {}
         self._ahead: dict[str, dict[tuple[Any, ...], Sequence[Any]]] = {}
         self._plans: Plans | None = None
+        self._planned_at = time.monotonic()
         self._used_at = time.monotonic()
         try:
             self._connection = self._loop.run_until_complete(_connect(place))
@@ -162,6 +163,8 @@ class PostgresConnection:
 
         `plans`: how it has statements planned; they are then planned as each wants it.
         """
+        if plans is not None and time.monotonic() - self._planned_at > KEPT_S:
+            sql, self._planned_at = f"{sql}; DISCARD PLANS", time.monotonic()
         self.script(sql, within_s=ANSWER_S)
         self._plans = plans
 

@@ -1,14 +1,20 @@
 """Whether PostgreSQL plans a statement for the values it is asked with, or once for all.
 
 To plan a lookup takes longer than to run it, so the fixed statements, the blocks of the .sql
-files, keep the plan that was made for their first use. It can only be one along an index, as
-scans are off: a plan from a time when a table was nearly empty would be a scan of all of it
-later. What a search is made of is planned anew each time, and may scan.
+files, keep the plan that was made for their first use, for a second: what was planned while a
+table was nearly empty reads all of it, and a moment later it may hold a million rows.
+PostgreSQL itself would notice when it next gathers statistics, which is minutes, or never. A
+plan that is kept can only be one along an index, as scans are off. What a search is made of is
+planned anew each time, and may scan.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
+
+
+KEPT_S: Final = 1.0
 
 
 class Plans(Enum):

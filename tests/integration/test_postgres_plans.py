@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from ingest.event_stores.postgres import PostgresEventStore
@@ -11,6 +13,7 @@ from ingest.event_stores.postgres_connections import PostgresOptions
 from ingest.read_side_postgres import open_postgres_read_side
 from projections.models_queries import SQL as MODELS
 from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.plans import KEPT_S
 from projections.postgres.readers import PostgresReaders, ReaderPool
 from projections.postgres.translation import Translated, translated
 from projections.read_models import RunSearch
@@ -87,3 +90,39 @@ async def test_what_is_fixed_is_planned_once_and_what_is_searched_each_time(
     # The page's rows each time, and once what the run holds: it has not changed.
     assert sorted((row["generic_plans"], row["custom_plans"]) for row in parts) == [(1, 0), (2, 0)]
     assert [(row["generic_plans"], row["custom_plans"]) for row in pages] == [(0, 2)]
+
+
+async def test_a_plan_from_when_a_table_was_small_does_not_outlive_a_second(
+    pool: ReaderPool, postgres_dsn: str
+) -> None:
+    """Nobody tells PostgreSQL's planner of the rows that come after it was made."""
+    connection = await asyncpg.connect(postgres_dsn)
+    schema = await connection.fetchval(
+        "SELECT schema_name FROM tracker.projection_build WHERE name = 'runs'"
+    )
+    await connection.execute(f"ALTER TABLE {schema}.key SET (autovacuum_enabled = off)")
+    await connection.execute(f"ANALYZE {schema}.key")
+    runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
+    assert (await runs.get_run("run", live_run_ids=frozenset())) is not None
+    await connection.execute(
+        f"INSERT INTO {schema}.key SELECT n, 'key' || n FROM generate_series(1000, 40000) n"
+    )
+    await connection.close()
+
+    def joins(connection: PostgresConnection) -> list[str]:
+        (name,) = (
+            name
+            for name, statement in connection.direct(
+                "SELECT name, statement FROM pg_prepared_statements WHERE from_sql IS FALSE"
+            )
+            if "DISTINCT m.key_id" in statement
+        )
+        lines = [line for (line,) in connection.direct(f"EXPLAIN EXECUTE {name}(NULL)")]
+        return [lines[i + 1] for i, line in enumerate(lines) if " on key k" in line]
+
+    await asyncio.sleep(KEPT_S + 0.1)
+    readers = PostgresReaders(pool, "default", "runs")
+    found = await readers.run(joins)  # type: ignore[arg-type]  # it asks in PostgreSQL's words
+
+    assert found
+    assert all("Index Cond: (key_id = " in line for line in found)
