@@ -41,6 +41,10 @@ class Prefetching(Protocol):
         """Ask these, each of which takes some of the parameters, or none; as `prefetch`."""
         ...
 
+    def ask_before_search(self, statements: Sequence[str], parameters: Mapping[str, Any]) -> None:
+        """As `ask_together`; what is asked next is made for a search."""
+        ...
+
 
 def prefetch(connection: Connection, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
     """Say what will be asked soon. Changes nothing but the time it takes."""
@@ -54,3 +58,11 @@ def ask_together(
     """Say which fixed statements will be asked with these named parameters. As `prefetch`."""
     if isinstance(connection, Prefetching):
         connection.ask_together(statements, parameters)
+
+
+def ask_before_search(
+    connection: Connection, statements: Sequence[str], parameters: Mapping[str, Any]
+) -> None:
+    """As `ask_together`, where a search begins."""
+    if isinstance(connection, Prefetching):
+        connection.ask_before_search(statements, parameters)

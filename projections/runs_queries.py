@@ -36,7 +36,7 @@ from projections.read_models import (
 from projections.readers import QueryReaders, Readers
 from projections.run_groups import GroupPage, GroupSearch
 from projections.run_groups_sqlite import find_groups
-from projections.runs_kept import KEPT_ENTRIES_MAX, KeptRuns
+from projections.runs_kept import KEPT_ENTRIES_MAX, KeptRuns, RunState
 from projections.runs_latest import latest_runs
 from projections.runs_search import check_texts, find_runs
 from projections.runs_views import SQL, alive, experiment_views, run_view, views_of
@@ -77,8 +77,8 @@ class RunsQueries:
         return await self._readers.run(lambda c: run_view(c, run_id, live_run_ids))
 
     async def search_runs(self, search: RunSearch) -> Page[RunView]:
-        def views(connection: Connection, run_nos: Sequence[int]) -> list[RunView]:
-            return alive(self._views.of(connection, run_nos), search.live_run_ids)
+        def views(connection: Connection, states: Sequence[RunState]) -> list[RunView]:
+            return alive(self._views.of(connection, states), search.live_run_ids)
 
         return await self._page(search, views)
 
@@ -86,7 +86,7 @@ class RunsQueries:
         return await self._page(search, self._latest.of)
 
     async def _page(
-        self, search: RunSearch, first_of: Callable[[Connection, Sequence[int]], list[T]]
+        self, search: RunSearch, first_of: Callable[[Connection, Sequence[RunState]], list[T]]
     ) -> Page[T]:
         """`first_of` gives as many of the runs found as make a page."""
         if search.now_us == 0:
@@ -94,7 +94,7 @@ class RunsQueries:
 
         def query(connection: Connection) -> Page[T]:
             found = find_runs(connection, search, self._dialect, self._choices)
-            items = first_of(connection, found.run_nos)
+            items = first_of(connection, found.states)
             return Page(items, found.token_after(len(items)), _position(connection))
 
         return await self._readers.run(query, searches=True)

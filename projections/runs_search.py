@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from projections.connection import Connection
+from projections.connection import Connection, ask_before_search
 from projections.read_models import RunSearch, ViewType
+from projections.runs_kept import RunState
+from projections.runs_views import SQL
 from projections.search import ast
 from projections.search.choices import Choice, Choices
 from projections.search.dialect import SQLITE, Dialect
@@ -22,22 +25,27 @@ from projections.search.plan_sqlite import Query, choose, plan
 from projections.search.run_selection import RunSelection
 from projections.search.sql_text import TRUE, Sql, all_of, join
 
-_LIFECYCLES = {
+_LIFECYCLES: Final = {
     ViewType.ACTIVE_ONLY: Sql(IS_ACTIVE),
     ViewType.DELETED_ONLY: Sql(IS_DELETED),
     ViewType.ALL: TRUE,
 }
-
-
+# Whether a run of the view is deleted.
+_DELETED: Final = {
+    ViewType.ACTIVE_ONLY: "FALSE",
+    ViewType.DELETED_ONLY: "TRUE",
+    ViewType.ALL: IS_DELETED,
+}
 # More runs than any store holds: a plan that is to yield them all.
 _ALL: Final = 2**40
 
-Row: TypeAlias = tuple[int, *tuple[SortValue, ...]]
+Row: TypeAlias = tuple[int, int, bool, str, *tuple[SortValue, ...]]
+_STATE_COLUMNS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRuns:
-    """The rows of one page, in order: run number and sort values."""
+    """The rows of one page, in order: the state of each run, and its sort values."""
 
     rows: Sequence[Row]
     is_last: bool
@@ -45,14 +53,15 @@ class FoundRuns:
     now_us: int
 
     @property
-    def run_nos(self) -> Sequence[int]:
-        return [row[0] for row in self.rows]
+    def states(self) -> Sequence[RunState]:
+        return [RunState(*row[:_STATE_COLUMNS]) for row in self.rows]
 
     def token_after(self, count: int) -> str | None:
         """The token of what follows the first `count` rows, or None if nothing does."""
         if self.is_last and count == len(self.rows):
             return None
-        return encode_token(Cursor(tuple(self.rows[count - 1][1:]), self.now_us), self.name)
+        values = tuple(self.rows[count - 1][_STATE_COLUMNS:])
+        return encode_token(Cursor(values, self.now_us), self.name)
 
 
 def find_runs(
@@ -67,7 +76,7 @@ def find_runs(
         "runs", search.filter, list(search.order_by), sorted(search.experiment_ids), search.view
     )
     now_us, cursor = search.now_us, None
-    key_ids = _key_ids(connection, expression, terms, dialect)
+    key_ids = _key_ids(connection, expression, terms)
     entity = RunEntity(key_ids, now_us, search.live_run_ids, dialect=dialect)
     if search.page_token:
         columns = width_of(terms, entity)
@@ -84,7 +93,8 @@ def find_runs(
     )
     queries = plan(selection, _choice(connection, selection, choices, name, search.max_results))
     values = None if cursor is None else cursor.values
-    rows = _rows(connection, queries, values, limit=search.max_results + 1)
+    state = Sql(f"r.run_no, r.last_position, {_DELETED[search.view]}, {dialect.build}, ")
+    rows = _rows(connection, queries, state, values, limit=search.max_results + 1)
     is_last = len(rows) <= search.max_results
     return FoundRuns(rows[: search.max_results], is_last, name, now_us)
 
@@ -93,7 +103,7 @@ def matching_runs(connection: Connection, search: RunSearch, dialect: Dialect = 
     """A SELECT of the numbers of all runs that match, in no order. Raises InvalidQuery."""
     expression = parse_filter(search.filter, RUNS)
     check_texts(search.experiment_ids, "experiment id")
-    key_ids = _key_ids(connection, expression, (), dialect)
+    key_ids = _key_ids(connection, expression, ())
     entity = RunEntity(key_ids, search.now_us, search.live_run_ids, dialect=dialect)
     expression = dialect.prepared(connection, expression, entity)
     selection = RunSelection(
@@ -140,34 +150,38 @@ def _key_ids(
     connection: Connection,
     expression: ast.Expression | None,
     terms: Sequence[ast.OrderTerm],
-    dialect: Dialect,
 ) -> dict[str, int]:
+    """Of the keys that are spoken of. Whoever then asks for the position has it already."""
     fields = [*ast.fields_of(expression), *(term.field for term in terms)]
     keys = {f.key for f in fields if isinstance(f, ast.Metric | ast.Param | ast.Tag)}
     if not keys:
+        ask_before_search(connection, (SQL["position"],), {})
         return {}
-    wanted = dialect.texts_table(sorted(keys), "j")
-    sql = f"SELECT k.key, k.key_id FROM {wanted.text}{dialect.ordered_join}key k ON k.key = j.value"
-    return dict(connection.execute(sql, wanted.params).fetchall())
+    asked = {"keys": json.dumps(sorted(keys))}
+    ask_before_search(connection, (SQL["key_ids"], SQL["position"]), asked)
+    return dict(connection.execute(SQL["key_ids"], asked).fetchall())
 
 
 def _rows(
     connection: Connection,
     queries: Sequence[Query],
+    state: Sql,
     behind: Sequence[SortValue] | None,
     *,
     limit: int,
 ) -> list[Row]:
     rows: list[Row] = []
     for query in queries:
-        for statement in _statement(query, behind, limit=limit - len(rows)):
+        for statement in _statement(query, state, behind, limit=limit - len(rows)):
             rows.extend(connection.execute(statement.text, statement.params))
         if len(rows) >= limit:
             break
     return rows
 
 
-def _statement(query: Query, behind: Sequence[SortValue] | None, *, limit: int) -> Iterator[Sql]:
+def _statement(
+    query: Query, state: Sql, behind: Sequence[SortValue] | None, *, limit: int
+) -> Iterator[Sql]:
     """The SELECT of a query's rows behind a row, or nothing if all of them stand before it."""
     columns = query.order.columns
     condition = query.condition
@@ -181,7 +195,8 @@ def _statement(query: Query, behind: Sequence[SortValue] | None, *, limit: int) 
         else:
             condition = all_of([condition, after(columns, behind)])
     yield (
-        Sql("SELECT r.run_no, ")
+        Sql("SELECT ")
+        + state
         + select_list(columns)
         + Sql(" FROM ")
         + query.source

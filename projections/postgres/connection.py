@@ -144,10 +144,25 @@ class PostgresConnection:
 
     def ask_together(self, statements: Sequence[str], parameters: Mapping[str, Any]) -> None:
         """See connection.Prefetching."""
-        asked = together(tuple(statements))
+        self._ask_together(statements, parameters)
+
+    def ask_before_search(self, statements: Sequence[str], parameters: Mapping[str, Any]) -> None:
+        """See connection.Prefetching. The settings come along, without a round trip of theirs."""
+        then = None if self._plans is None else Plans.ANEW
+        self._ask_together(statements, parameters, then=then)
+        self._plans = then
+
+    def _ask_together(
+        self,
+        statements: Sequence[str],
+        parameters: Mapping[str, Any],
+        *,
+        then: Plans | None = None,
+    ) -> None:
+        asked = together(tuple(statements), then)
         self._planned(asked.plans)
         (found,) = self._run(self._connection.fetch(asked.sql, *asked.arguments(parameters)))
-        for sql, rows in zip(statements, found, strict=True):
+        for sql, rows in zip(statements, found[: len(statements)], strict=True):
             key = _key(parameters) if translated(sql).names else ()
             self._ahead.setdefault(sql, {})[key] = rows
 
@@ -220,7 +235,7 @@ class PostgresConnection:
 
     def _planned(self, plans: Plans | None) -> None:
         if plans is not None and self._plans is not None and plans is not self._plans:
-            self.script(plans.value)
+            self.script(plans.script)
             self._plans = plans
 
     async def _in_transaction(

@@ -26,6 +26,7 @@ class PostgresDialect:
     understands, and OFFSET 0.
     """
 
+    build = "current_schema()"
     ordered_join = " JOIN "
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:

@@ -10,15 +10,31 @@ planned anew each time, and may scan.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final
-
 
 KEPT_S: Final = 1.0
 
 
 class Plans(Enum):
-    """The value are the settings, for the rest of a transaction."""
+    """The value are the settings. A session begins with those of KEPT."""
 
-    KEPT = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
-    ANEW = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on"
+    KEPT = ("force_generic_plan", "off")
+    ANEW = ("force_custom_plan", "on")
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return dict(zip(("plan_cache_mode", "enable_seqscan"), self.value, strict=True))
+
+    @property
+    def script(self) -> str:
+        """Sets them for the rest of a transaction."""
+        return "; ".join(f"SET LOCAL {name} = {value}" for name, value in self.settings.items())
+
+    @property
+    def columns(self) -> str:
+        """The same, as what a SELECT gives."""
+        return ", ".join(
+            f"set_config('{name}', '{value}', TRUE)" for name, value in self.settings.items()
+        )

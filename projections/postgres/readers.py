@@ -64,8 +64,9 @@ class ReaderPool:
     """The sessions that all read stores of a server share."""
 
     def __init__(self, place: PostgresPlace, *, size: int = READERS) -> None:
-        self._is_pooled = place.is_pooled
-        place = replace(place, settings=_SETTINGS)
+        self._begin = _BEGIN_POOLED if place.is_pooled else _BEGIN
+        self._plans = None if place.is_pooled else Plans.KEPT
+        place = replace(place, settings={**_SETTINGS, **Plans.KEPT.settings})
         self._all = [Session(place, name=f"postgres-reader-{n}") for n in range(size)]
         # In turns: the one that was used last may still be ending its transaction.
         self._free: asyncio.Queue[Session] = asyncio.Queue()
@@ -76,11 +77,7 @@ class ReaderPool:
         self, query: Callable[[PostgresConnection], T], *, first: str = "", searches: bool = False
     ) -> T:
         """Call `query` in a transaction that begins with the script `first`."""
-        if self._is_pooled:
-            begin, plans = f"{_BEGIN_POOLED}{first}", None
-        else:
-            plans = Plans.ANEW if searches else Plans.KEPT
-            begin = f"{_BEGIN}{plans.value}; {first}"
+        begin = self._begin + first
         try:
             async with asyncio.timeout(WAIT_S):
                 session = await self._free.get()
@@ -90,7 +87,9 @@ class ReaderPool:
                 "seconds; try again"
             ) from error
         try:
-            return await session.run(lambda connection: _read(connection, begin, plans, query))
+            return await session.run(
+                lambda connection: _read(connection, begin, self._plans, query)
+            )
         except DRIVER_ERRORS as error:
             if searches and isinstance(error, asyncpg.QueryCanceledError):
                 raise InvalidQuery(

@@ -111,8 +111,11 @@ def translated(statement: str) -> Translated:
 
 
 @lru_cache(_KEPT_MAX)
-def together(statements: tuple[str, ...]) -> Translated:
-    """Fixed statements as one, which gives one row: the rows of each as an array."""
+def together(statements: tuple[str, ...], then: Plans | None = None) -> Translated:
+    """Fixed statements as one, which gives one row: the rows of each as an array.
+
+    `then`: how what follows is planned; it is set by further columns.
+    """
     each = [translated(statement) for statement in statements]
     names = tuple(dict.fromkeys(name for one in each for name in one.names))
     arrays = []
@@ -120,7 +123,8 @@ def together(statements: tuple[str, ...]) -> Translated:
         mark = partial(_renumbered, [names.index(name) + 1 for name in one.names])
         arrays.append(f"ARRAY(SELECT x FROM ({_MARK.sub(mark, one.sql)}) AS x)")
     lists = frozenset[str]().union(*(one.lists for one in each))
-    return Translated(f"SELECT {', '.join(arrays)}", names, lists, Plans.KEPT)
+    columns = [*arrays, then.columns] if then else arrays
+    return Translated(f"SELECT {', '.join(columns)}", names, lists, Plans.KEPT)
 
 
 def _renumbered(numbers: Sequence[int], mark: re.Match[str]) -> str:

@@ -26,6 +26,11 @@ ILIKE_FUNCTION: Final = "search_ilike"
 
 class Dialect(Protocol):
     @property
+    def build(self) -> str:
+        """An expression that names the build which is read, where there are several."""
+        ...
+
+    @property
     def ordered_join(self) -> str:
         """A join of which the left side comes first when the query is run."""
         ...
@@ -97,6 +102,7 @@ class Dialect(Protocol):
 class SqliteDialect:
     """See Dialect."""
 
+    build = "''"
     ordered_join = " CROSS JOIN "
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:

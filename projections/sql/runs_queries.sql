@@ -1,6 +1,9 @@
 -- name: position
 SELECT max(position) FROM projection;
 
+-- name: key_ids
+SELECT k.key, k.key_id FROM json_each(:keys) j CROSS JOIN key k ON k.key = j.value;
+
 -- name: weights
 -- How much there is to say of each run, in the order of the run numbers asked for.
 -- Schemas and profiles are long: an entry counts as 600 characters.

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from projections.runs_kept import KeptRuns
+from projections.runs_kept import KeptRuns, RunState
 from projections.runs_latest import latest_runs
 from projections.sqlite import open_for_reading
 from tests.support.http_server import TestServer, batch_body, events_body, serving
@@ -132,6 +132,10 @@ async def test_a_rebuild_leaves_nothing_of_what_was_kept(tmp_path: Path, postgre
     assert after["tags"]["team"] == "right"
 
 
+def states(*run_nos: int) -> list[RunState]:
+    return [RunState(run_no, 1, False, "") for run_no in run_nos]
+
+
 def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
     metrics = {f"m{i}": MetricRow.of(1.0) for i in range(10)}
     tables = RunTables(tmp_path / "runs.sqlite")
@@ -139,10 +143,10 @@ def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
     connection = open_for_reading(tmp_path / "runs.sqlite")
     runs = KeptRuns(latest_runs, entries_max=50)  # of which a run here has 15 or 16
 
-    first = runs.of(connection, [1, 2, 3])
-    again = runs.of(connection, [3, 2, 1])
-    runs.of(connection, [4])
-    later = runs.of(connection, [1, 2, 3])
+    first = runs.of(connection, states(1, 2, 3))
+    again = runs.of(connection, states(3, 2, 1))
+    runs.of(connection, states(4))
+    later = runs.of(connection, states(1, 2, 3))
 
     assert again == first[::-1]  # the same objects
     assert [a is b for a, b in zip(first, later, strict=True)] == [True, True, False]
@@ -160,7 +164,7 @@ def test_a_page_of_kept_runs_ends_where_one_of_new_runs_does(
     connection = open_for_reading(tmp_path / "runs.sqlite")
     runs = KeptRuns(latest_runs, entries_max=10**6)
 
-    assert [len(runs.of(connection, numbers)) for numbers in ([1], [2], [3])] == [1, 1, 1]
-    assert [run.run_id for run in runs.of(connection, [1, 2, 3])] == ["run0", "run1"]
+    assert [len(runs.of(connection, states(n))) for n in (1, 2, 3)] == [1, 1, 1]
+    assert [run.run_id for run in runs.of(connection, states(1, 2, 3))] == ["run0", "run1"]
     connection.close()
     tables.close()

@@ -1,11 +1,10 @@
 -- Blocks of runs_queries.sql that PostgreSQL says differently; see projections.postgres.translation.
 
 -- name: runs
--- The build, as the last column: a run's row in another one is another row.
 SELECT r.run_no, r.run_id, r.name, r.experiment_id, r.user_id, r.status,
        r.lifecycle_stage = 'deleted' OR coalesce(e.lifecycle_stage = 'deleted', FALSE),
        r.start_us, r.end_us, r.end_reason, r.end_detail, r.parent_run_id, r.dropped,
-       r.last_position, current_schema()
+       r.last_position
 FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
 JOIN run r ON r.run_no = j.value
 LEFT JOIN experiment e ON e.experiment_id = r.experiment_id
