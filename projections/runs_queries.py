@@ -15,7 +15,7 @@ from projections.artifact_queries import (
     list_artifacts,
     referred_digests,
 )
-from projections.connection import Connection
+from projections.connection import Connection, ask_before_search
 from projections.experiments_search import find_experiments
 from projections.key_search import find_keys
 from projections.models_queries import ModelView, get_model, models_of
@@ -132,6 +132,7 @@ class RunsQueries:
         now_us = self._clock_us()
 
         def query(connection: Connection) -> Page[ExperimentView]:
+            ask_before_search(connection, (SQL["position"],), {})
             found = find_experiments(
                 connection,
                 filter=filter,
@@ -157,6 +158,7 @@ class RunsQueries:
         check_texts([search.prefix, *search.experiment_ids], "prefix or experiment id")
 
         def query(connection: Connection) -> KeyPage:
+            ask_before_search(connection, (SQL["position"],), {})
             keys, is_reduced = find_keys(connection, search, self._dialect)
             return KeyPage(keys, is_reduced, _position(connection))
 
