@@ -80,6 +80,20 @@ def test_tab_completes_a_key_that_was_begun_and_passes_by_an_empty_filter(
     expect(box).not_to_be_focused()
 
 
+def test_completions_stay_for_whoever_comes_back_at_once(look: Look, sweep: str) -> None:
+    page = look.open(f"/?exp={sweep}")
+    box = page.get_by_role("combobox", name="Filter runs")
+    box.focus()
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("Tab")
+    box.focus()
+    page.wait_for_timeout(300)  # whoever is gone sees them go after 150 ms
+
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("option")).to_have_count(0)
+
+
 def test_a_filter_that_does_not_parse_is_pointed_at_and_keeps_the_table(
     look: Look, sweep: str
 ) -> None:

@@ -29,6 +29,7 @@ export function FilterBox({
   const slot = useRef<Slot | null>(null);
   const input = useRef<HTMLInputElement>(null);
   const asking = useRef<AbortController | null>(null);
+  const closing = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
 
   useEffect(() => {
     setText(value);
@@ -83,7 +84,8 @@ export function FilterBox({
       );
       if (!abort.signal.aborted) setOffers(answer.keys.map((key) => quoted(kind, key)));
     } catch {
-      setOffers([]); // no completion is no failure: the filter can be typed whole
+      // No completion is no failure: the filter can be typed whole.
+      if (!abort.signal.aborted) setOffers([]);
     }
   }
 
@@ -156,8 +158,16 @@ export function FilterBox({
           void offer(event.currentTarget.value, event.currentTarget.selectionStart ?? 0);
         }}
         onKeyDown={onKeyDown}
-        onFocus={(event) => void offer(text, event.currentTarget.selectionStart ?? 0)}
-        onBlur={() => setTimeout(() => setOffers([]), 150)}
+        onFocus={(event) => {
+          clearTimeout(closing.current);
+          void offer(text, event.currentTarget.selectionStart ?? 0);
+        }}
+        onBlur={() => {
+          closing.current = setTimeout(() => {
+            asking.current?.abort();
+            setOffers([]);
+          }, 150);
+        }}
       />
       {text !== "" && (
         <button type="button" class="icon-button" aria-label="Clear the filter" onClick={() => { setText(""); void apply(""); }}>
