@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
 from projections.kinds import KINDS
@@ -27,6 +29,7 @@ from projections.postgres.sessions import Session
 from projections.runs_queries import RunsQueries
 from projections.sqlite import FileRows
 from tests.support.memory_log import MemoryLog
+from tests.support.postgres import fresh_database
 from tests.support.run_tables import ExperimentRow, RunRow, RunTables
 
 EXAMPLES_PER_TRY = 1 if os.environ.get("TRACKER_CHAOS_ROUNDS") else 4
@@ -153,3 +156,14 @@ def postgres_runs(dsn: str) -> Iterator[PostgresRuns]:
         yield backend
     finally:
         backend.close()
+
+
+@contextmanager
+def runs_backend(request: pytest.FixtureRequest) -> Iterator[RunsBackend]:
+    """The one that the fixture's parameter names: sqlite or postgres."""
+    if request.param == "sqlite":
+        yield SqliteRuns()
+        return
+    server_dsn = request.getfixturevalue("postgres_server_dsn")
+    with fresh_database(server_dsn) as dsn, postgres_runs(dsn) as backend:
+        yield backend
