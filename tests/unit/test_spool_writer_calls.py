@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.spools import (
 )
 from tracker.events.types import Event
 from tracker.spool.locks import is_locked
+from tracker.spool.syncing import Syncer
 
 
 def test_a_log_call_inside_a_log_call_is_written_after_it(tmp_path: Path) -> None:
@@ -193,3 +195,100 @@ def test_two_exceptions_out_of_handlers_in_a_row_leave_the_writer_usable(tmp_pat
         assert [record.step for record in records if record.keys == [key]] == list(range(1, 301))
     assert (writer.faults, writer.dropped) == (0, 0)
     writer.close()
+
+
+class Interrupted(Exception):
+    """Comes out of a handler."""
+
+
+def test_an_exception_while_a_call_waits_for_another_threads_leaves_that_one_alone(
+    tmp_path: Path,
+) -> None:
+    """As when Ctrl-C comes while a thread's record is slow to be written."""
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, files=disk.files)
+    is_writing, may_go_on = threading.Event(), threading.Event()
+
+    def wait(fd: int, data: bytes) -> None:
+        os.write(fd, data[:20])
+        is_writing.set()
+        may_go_on.wait(60)
+        os.ftruncate(fd, os.fstat(fd).st_size - 20)
+
+    def handle(number: int, frame: object) -> None:
+        raise Interrupted
+
+    disk.fail_write = wait
+    other = threading.Thread(target=writer.log_metric, args=(b"thread", 1.0, 1, NOW_US))
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        other.start()
+        is_writing.wait(60)
+        disk.fail_write = FailingDisk.fail_write
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Interrupted):
+            writer.log_metric(b"main", 1.0, 2, NOW_US)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        may_go_on.set()
+        other.join()
+
+    writer.log_metric(b"main", 1.0, 3, NOW_US)
+    assert [record.step for record in read_strictly(writer.folder)] == [1, 3]
+    assert writer.next_seq == 3
+    writer.close()
+
+
+@pytest.mark.parametrize("is_swallowed", [True, False])
+def test_an_exception_inside_a_nested_call_lets_go_of_that_calls_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_swallowed: bool
+) -> None:
+    disk = FailingDisk()
+    writer = writer_in(tmp_path, files=disk.files)
+
+    def interrupt(*_: object) -> bytes:
+        raise Interrupted
+
+    def log_inside(fd: int, data: bytes) -> None:
+        disk.fail_write = FailingDisk.fail_write
+        with monkeypatch.context() as patch:
+            patch.setattr("tracker.spool.writer._metrics_payload", interrupt)
+            patch.setattr("tracker.spool.writer.partial", interrupt)
+            with suppress(Interrupted) if is_swallowed else nullcontext():
+                writer.log_metric(b"nested", 1.0, 2, NOW_US)
+
+    disk.fail_write = log_inside
+    with nullcontext() if is_swallowed else pytest.raises(Interrupted):
+        writer.log_metric(b"main", 1.0, 1, NOW_US)
+
+    other = threading.Thread(
+        target=writer.log_metric, args=(b"thread", 1.0, 3, NOW_US), daemon=True
+    )
+    other.start()
+    other.join(60)
+    assert not other.is_alive(), "the lock was never let go of"
+    steps = [record.step for record in read_strictly(writer.folder)]
+    assert steps == ([1, 3] if is_swallowed else [3])
+    writer.close()
+
+
+def test_a_close_that_is_interrupted_as_it_syncs_lets_go_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = writer_in(tmp_path)
+    writer.log_metric(b"x", 1.0, 0, NOW_US)
+
+    sync = Syncer.sync
+
+    def interrupt(syncer: Syncer) -> bool:
+        if threading.current_thread() is threading.main_thread():
+            raise Interrupted
+        return sync(syncer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Syncer, "sync", interrupt)
+        with pytest.raises(Interrupted):
+            writer.close()
+
+    assert not is_locked(writer.folder.lock)

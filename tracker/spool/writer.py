@@ -19,7 +19,8 @@ Threads and signals
 
 The lock is taken by plain calls inside the try, not by `with`, which costs 0.1 µs more of
 a budget of 3; `_settle` puts right what an exception between the two leaves behind, and
-`_leave` what is left by one that comes into `_settle`.
+`_leave` what is left by one that comes into `_settle`. A call that came into another one
+touches nothing but its own hold of the lock.
 """
 
 from __future__ import annotations
@@ -147,11 +148,12 @@ class SpoolWriter:
 
     def log_metric(self, key: bytes, value: float, step: int, time_us: int) -> None:
         """Record one value."""
+        is_mine: bool | None = None
         try:
             self._acquire()
             if self._is_busy:
                 raise _Reentered
-            self._is_busy = True
+            is_mine = self._is_busy = True
             tail = self._tail
             body = _pack_metric(KIND_METRICS, 1, 1, tail.next_seq, step, time_us, value) + key
             length = len(body)
@@ -164,12 +166,18 @@ class SpoolWriter:
                 self._cross()
             while self._deferred:
                 self._write_deferred()
-            self._is_busy = False
+            is_mine = self._is_busy = False
             self._release()
+        except _Reentered:
+            try:
+                payload = _metrics_payload(key, (value,), step, time_us)
+                self._deferred.append((KIND_METRICS, 1, payload))
+            finally:
+                self._release()
         except BaseException as error:  # noqa: BLE001 _settle counts it or gives it back
             try:
-                payload = partial(_metrics_payload, key, (value,), step, time_us)
-                failure = self._settle(error, KIND_METRICS, 1, payload)
+                make_payload = partial(_metrics_payload, key, (value,), step, time_us)
+                failure = self._settle(error, KIND_METRICS, 1, make_payload, is_mine=is_mine)
             except BaseException:
                 self._leave()
                 raise
@@ -180,11 +188,12 @@ class SpoolWriter:
         self, key_block: bytes, k: int, values: Collection[float], step: int, time_us: int
     ) -> None:
         """Record k values of one moment; `key_block` is their keys joined by NUL."""
+        is_mine: bool | None = None
         try:
             self._acquire()
             if self._is_busy:
                 raise _Reentered
-            self._is_busy = True
+            is_mine = self._is_busy = True
             tail = self._tail
             pack = self._metrics_packers.get(k) or self._metrics_packer(k)
             body = pack(KIND_METRICS, k, 1, tail.next_seq, step, time_us, *values) + key_block
@@ -198,12 +207,18 @@ class SpoolWriter:
                 self._cross()
             while self._deferred:
                 self._write_deferred()
-            self._is_busy = False
+            is_mine = self._is_busy = False
             self._release()
+        except _Reentered:
+            try:
+                payload = _metrics_payload(key_block, values, step, time_us)
+                self._deferred.append((KIND_METRICS, k, payload))
+            finally:
+                self._release()
         except BaseException as error:  # noqa: BLE001 _settle counts it or gives it back
             try:
-                payload = partial(_metrics_payload, key_block, values, step, time_us)
-                failure = self._settle(error, KIND_METRICS, k, payload)
+                make_payload = partial(_metrics_payload, key_block, values, step, time_us)
+                failure = self._settle(error, KIND_METRICS, k, make_payload, is_mine=is_mine)
             except BaseException:
                 self._leave()
                 raise
@@ -221,11 +236,12 @@ class SpoolWriter:
                 f"an event of {len(payload)} bytes is beyond record_bytes_max ({RECORD_BYTES_MAX})"
             )
         seq = self._tail.next_seq
+        is_mine: bool | None = None
         try:
             self._acquire()
             if self._is_busy:
                 raise _Reentered
-            self._is_busy = True
+            is_mine = self._is_busy = True
             tail = self._tail
             if tail.loss is not None and event.type == EventType.RUN_ENDED:
                 tail.close_loss(may_use_reserve=True)
@@ -233,13 +249,18 @@ class SpoolWriter:
             self._write_record(KIND_EVENT, 0, payload)
             while self._deferred:
                 self._write_deferred()
-            self._is_busy = False
+            is_mine = self._is_busy = False
             self._release()
+        except _Reentered:
+            try:
+                seq = self._tail.next_seq + 1 + len(self._deferred)
+                self._deferred.append((KIND_EVENT, 0, payload))
+            finally:
+                self._release()
         except BaseException as error:  # noqa: BLE001 _settle counts it or gives it back
             try:
-                if isinstance(error, _Reentered):
-                    seq = self._tail.next_seq + 1 + len(self._deferred)
-                failure = self._settle(error, KIND_EVENT, 0, partial(bytes, payload))
+                make_payload = partial(bytes, payload)
+                failure = self._settle(error, KIND_EVENT, 0, make_payload, is_mine=is_mine)
             except BaseException:
                 self._leave()
                 raise
@@ -323,8 +344,10 @@ class SpoolWriter:
                     self._is_busy = False
                 self._closed = "the spool writer is closed"
                 self._tail.fd = CLOSED_FD
-            self._syncer.sync()
-            self._let_go()
+            try:
+                self._syncer.sync()
+            finally:
+                self._let_go()
         show(self.take_notices())
 
     def abandon_after_fork(self) -> None:
@@ -392,22 +415,24 @@ class SpoolWriter:
     # The slow half of a log call.
 
     def _settle(
-        self, error: BaseException, kind: int, k: int, make_payload: Callable[[], bytes]
+        self,
+        error: BaseException,
+        kind: int,
+        k: int,
+        make_payload: Callable[[], bytes],
+        *,
+        is_mine: bool | None,
     ) -> BaseException | None:
-        """End a log call that was cut short: keep it for later, repeat it, or count it.
+        """End a log call that was cut short: repeat it, or count it.
 
+        `is_mine`: whether `_is_busy` is this call's; None before it was, False after it.
         Returns what the call is to raise. What comes out of here is for `_leave` to put right.
         """
-        if isinstance(error, _Reentered):
-            try:
-                self._deferred.append((kind, k, make_payload()))
-            finally:
+        if is_mine is None:
+            # It came out of a handler: while this call waited for the lock, or as it got it.
+            with suppress(RuntimeError):  # not held
                 self._release()
-            return None
-        if not self._is_busy:
-            # It came out of a handler, before the record was begun or after it was done.
-            with suppress(RuntimeError):  # not held: it came around the release
-                self._release()
+        if not is_mine:
             return error
         failure: BaseException | None = None
         # An OSError without a number was raised by a handler, not by the disk.
@@ -420,14 +445,16 @@ class SpoolWriter:
         elif self._tail.handle_fault(error):
             self._write_record(kind, k, make_payload())
         self._finish()
+        if failure is not None:
+            self._leave()  # a call inside this one may have been ended before it let go
         if self._tail.notices:
             self._durability.wake()
         return failure
 
     def _leave(self) -> None:
-        """Let go of what an exception made `_settle` leave behind, whichever part of it that is.
+        """Let go of whatever this thread's calls have left behind, if none is under way any more.
 
-        Left to the call that this one came into, if there is one: the exception comes there next.
+        Else it is left to the one that this call came into: the exception comes there next.
         """
         if is_inside_call(self, _CALLS):
             return
@@ -535,5 +562,7 @@ _CALLS: Final = frozenset(
         SpoolWriter.log_metrics,
         SpoolWriter.log_event,
         SpoolWriter.close,
+        SpoolWriter.repair,
+        SpoolWriter._write_left_over,
     )
 )
