@@ -38,8 +38,7 @@ class QueryReaders(Protocol):
     async def run(self, query: Callable[[Connection], T], *, searches: bool = False) -> T:
         """Call `query` with a connection, in a read transaction.
 
-        `searches`: what takes too long is what was asked for, and raises InvalidQuery.
-        Raises InvalidQuery when a search takes longer than QUERY_TIMEOUT_S, and
+        Raises InvalidQuery when what `searches` takes longer than QUERY_TIMEOUT_S, and
         ProjectionStoreFailed when the tables cannot be read: what asks for one thing by its
         name is no fault of who asks, however long it takes.
         """

@@ -1,4 +1,4 @@
-"""One search of runs on one connection: parse, plan, and the page of run numbers."""
+"""One search of runs on one connection: parse, plan, and the states of the page's runs."""
 
 from __future__ import annotations
 

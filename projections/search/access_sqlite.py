@@ -3,7 +3,8 @@
 An access yields the run numbers of the runs that may fulfil one top-level condition.
 `rows` selects them; `bound` selects at least as many from the index alone, so that counting
 it (up to a cap) is cheap and tells how selective the condition is. `is_exact` says that
-`rows` fulfil the condition and it need not be checked again.
+`rows` fulfil the condition and it need not be checked again; `is_of_index`, that an index of
+keys and values tells them, without a look at each row.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Access:
     rows: Sql
     bound: Sql
     is_exact: bool = True
+    is_of_index: bool = False
 
 
 def access_for(condition: ast.Expression, entity: RunEntity) -> Access | None:
@@ -131,8 +133,9 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
     )
     bound = base if narrow == TRUE else base + Sql(" AND ") + narrow
     is_whole = narrow is test or _says_all(condition)
-    rows = bound if test == TRUE or is_whole else bound + Sql(" AND (") + test + Sql(")")
-    return Access(rows, bound)
+    if test == TRUE or is_whole:
+        return Access(bound, bound, is_of_index=True)
+    return Access(bound + Sql(" AND (") + test + Sql(")"), bound)
 
 
 def _dataset_access(

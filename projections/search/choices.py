@@ -24,7 +24,7 @@ KEPT_MAX: Final = 500
 class Choice:
     """Walk along the order, or drive: by a condition, by the experiments, or by all runs.
 
-    What is in `sets` is tested by a set of all runs that fulfil it, made once for the search,
+    What is in `sets` is tested by a set of all runs that fulfil it, made once for a statement,
     instead of a look at each run.
     """
 

@@ -106,7 +106,7 @@ def _with_sets(
 ) -> Choice:
     """The choice, with what is tested by a set. About so many rows are to be tested.
 
-    Only what an index answers by itself: else each row of the set is a look, too.
+    Only of what an index tells by itself: else each row of the set is a look, too.
     """
     if rows <= _LOOK_AT_ONCE:
         return choice
@@ -115,7 +115,7 @@ def _with_sets(
         if condition in covered or condition == choice.by:
             continue
         access = access_for(condition, selection.entity)
-        if access is None or not access.is_exact or access.rows is not access.bound:
+        if access is None or not access.is_of_index:
             continue
         rows_max = min(_YIELD_CAP, int(rows * dialect.rows_of_set_per_look(condition)))
         if _yield_of(connection, access, rows_max=rows_max) is not None:
