@@ -26,7 +26,7 @@ from projections.runs_fold import RunsFold
 from projections.runs_rows import SQL, SqlRunsLoader
 from projections.runs_state import Changes
 
-RUNS_VERSION: Final = 2
+RUNS_VERSION: Final = 3
 """Raised with every change of schema or fold: then the projection is built anew."""
 
 # What errors of a live projection leave behind; a rebuild has none of it.

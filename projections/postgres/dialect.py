@@ -28,15 +28,11 @@ class PostgresDialect:
 
     build = "current_schema()"
     ordered_join = " JOIN "
+    rows_of_set_per_look = 4.0
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
         passes = Sql(f"coalesce({alias}.run_no IS NOT NULL AND (") + test + Sql("), FALSE)")
         return Sql(" LEFT JOIN ") + row, passes
-
-    def rows_of_set_per_look(self, condition: ast.Expression) -> float:
-        # An index of expressions, as those of texts are, does not give the run's number itself.
-        is_of_numbers = isinstance(getattr(condition, "field", None), ast.Metric)
-        return 4.0 if is_of_numbers else 2.0
 
     def exists(self, found: Sql) -> Sql:
         return Sql("EXISTS ") + enclosed(found)

@@ -7,9 +7,11 @@ projection, SQLite's, and PostgreSQL's tables are derived from it: the types are
 are compared by their bytes (collation "C") as SQLite compares them, and what SQLite computes
 (a generated column) is written by us. A table that is added to the file is added to both.
 
-Two things differ. A btree of PostgreSQL takes no entry beyond 2,704 bytes, so long texts enter
-a primary key as their digest. And `projection` is a view of the row that holds the build's
-checkpoint, which lies where all servers look (see `build_store`).
+Three things differ. A btree of PostgreSQL takes no entry beyond 2,704 bytes, so long texts enter
+a primary key as their digest. Of an index of expressions PostgreSQL gives no rows, but looks
+each up in its table, so the beginnings of values that SQLite's indexes hold are columns here
+(`value_head`). And `projection` is a view of the row that holds the build's checkpoint, which
+lies where all servers look (see `build_store`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from functools import cache
 from typing import Final
 
 from projections import sql
+from projections.search.limits import ORDER_CHARACTERS_MAX
 
 _TYPES: Final = {
     "INTEGER": "bigint",
@@ -31,6 +34,8 @@ _TYPES: Final = {
 }
 # Of what SQLite's indexes say, this is all that PostgreSQL does not understand.
 _IS_NUMBER: Final = re.compile(r"typeof\((\w+)\) = 'real'")
+_HEAD: Final = re.compile(rf"substr\((\w+\.)?value, 1, {ORDER_CHARACTERS_MAX}\)")
+_HEAD_COLUMN: Final = "value_head"
 # Columns whose texts may be too long for an entry of an index.
 _LONG: Final = frozenset({"value", "reason", "dataset_name"})
 # Written again and again: room to do so in place.
@@ -44,6 +49,9 @@ class Column:
     name: str
     type: str  # PostgreSQL's, without collation
     is_generated: bool = False
+
+
+_VALUE: Final = Column("value", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +105,13 @@ def definition(projection: str) -> tuple[str, ...]:
     indexes = connection.execute(
         "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
     )
-    statements += [_IS_NUMBER.sub(r"\1 IS NOT NULL", text) for (text,) in indexes]
+    statements += [with_heads(_IS_NUMBER.sub(r"\1 IS NOT NULL", text)) for (text,) in indexes]
     return tuple(statements)
+
+
+def with_heads(statement: str) -> str:
+    """The statement with the columns of beginnings, where it says how they are computed."""
+    return _HEAD.sub(rf"\1{_HEAD_COLUMN}", statement)
 
 
 def _laid_out(projection: str) -> sqlite3.Connection:
@@ -140,6 +153,9 @@ def _definition_of(connection: sqlite3.Connection, table: Table) -> Iterator[str
         collation = ' COLLATE "C"' if column.type == "text" else ""
         null = " NOT NULL" if column.name in required or column.name in table.key else ""
         lines.append(f"{column.name} {column.type}{collation}{null}")
+        if column == _VALUE:
+            head = f"substr(value, 1, {ORDER_CHARACTERS_MAX})"
+            lines.append(f"{_HEAD_COLUMN} text{collation} GENERATED ALWAYS AS ({head}) STORED")
     if not table.has_long_key:
         lines.append(f"PRIMARY KEY ({', '.join(table.key)})")
     for (index,) in connection.execute(

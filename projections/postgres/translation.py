@@ -19,7 +19,7 @@ from functools import cache, lru_cache, partial
 from importlib.resources import files
 from typing import Any, Final
 
-from projections.postgres.layout import Table
+from projections.postgres.layout import Table, with_heads
 from projections.postgres.plans import Plans
 from projections.postgres.texts import escaped, escaped_value
 from projections.sqlite import statements
@@ -87,7 +87,7 @@ class Bulk:
 def translated(statement: str) -> Translated:
     """A statement with its parameters, one row at a time."""
     text = _HINT.sub("", _COMMENT.sub("", _written_again().get(statement, statement)))
-    text = _ORDERED_JOIN.sub(r"JOIN \1\2ON", text)
+    text = with_heads(_ORDERED_JOIN.sub(r"JOIN \1\2ON", text))
     lists = frozenset(a or b for a, b in _A_LIST.findall(text))
     text = _IN_LIST.sub(lambda found: f"= ANY ({_array(found.group(1))})", text)
     text = _LIST.sub(_unnested, text)

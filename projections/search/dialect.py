@@ -46,7 +46,8 @@ class Dialect(Protocol):
         """Whether this SELECT finds a row."""
         ...
 
-    def rows_of_set_per_look(self, condition: ast.Expression) -> float:
+    @property
+    def rows_of_set_per_look(self) -> float:
         """How many runs can become a set of those that fulfil a condition, by its index, in the
         time of a look at whether one run fulfils it."""
         ...
@@ -104,12 +105,10 @@ class SqliteDialect:
 
     build = "''"
     ordered_join = " CROSS JOIN "
+    rows_of_set_per_look = 1.0
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
         return Sql(self.ordered_join) + row, test
-
-    def rows_of_set_per_look(self, condition: ast.Expression) -> float:
-        return 1.0
 
     def exists(self, found: Sql) -> Sql:
         return Sql("EXISTS ") + enclosed(found)

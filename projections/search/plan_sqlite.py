@@ -117,7 +117,7 @@ def _with_sets(
         access = access_for(condition, selection.entity)
         if access is None or not access.is_of_index:
             continue
-        rows_max = min(_YIELD_CAP, int(rows * dialect.rows_of_set_per_look(condition)))
+        rows_max = min(_YIELD_CAP, int(rows * dialect.rows_of_set_per_look))
         if _yield_of(connection, access, rows_max=rows_max) is not None:
             sets.add(condition)
     return replace(choice, sets=frozenset(sets))

@@ -160,8 +160,8 @@ def sets_of_any_size() -> Iterator[None]:
     """Otherwise there are sets only where many runs are to be tested."""
     with (
         patch.object(plan_sqlite, "_LOOK_AT_ONCE", -1),
-        patch.object(SqliteDialect, "rows_of_set_per_look", lambda *_: 1_000.0),
-        patch.object(PostgresDialect, "rows_of_set_per_look", lambda *_: 1_000.0),
+        patch.object(SqliteDialect, "rows_of_set_per_look", 1_000.0),
+        patch.object(PostgresDialect, "rows_of_set_per_look", 1_000.0),
     ):
         yield
 
