@@ -7,8 +7,9 @@ reads and writes and the queries are written once.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 
 class Rows(Protocol):
@@ -29,21 +30,30 @@ class Connection(Protocol):
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
 
 
-@runtime_checkable
-class Prefetching(Protocol):
-    """A connection to a database that is far away, where many questions are better one."""
+class Prefetching(ABC):
+    """A Connection to a database that is far away, where many questions are better one."""
 
+    @property
+    def build(self) -> str | None:
+        """The build that is probably asked next, where that is known before it is asked."""
+        return None
+
+    @abstractmethod
     def prefetch(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
         """Ask the same with each of these arguments; `execute` then has the answers."""
-        ...
 
+    @abstractmethod
     def ask_together(self, statements: Sequence[str], parameters: Mapping[str, Any]) -> None:
         """Ask these, each of which takes some of the parameters, or none; as `prefetch`."""
-        ...
 
+    @abstractmethod
     def ask_before_search(self, statements: Sequence[str], parameters: Mapping[str, Any]) -> None:
         """As `ask_together`; what is asked next is made for a search."""
-        ...
+
+
+def build_of(connection: Connection) -> str | None:
+    """See Prefetching.build. Empty where there is one build only."""
+    return connection.build if isinstance(connection, Prefetching) else ""
 
 
 def prefetch(connection: Connection, sql: str, arguments: Sequence[Sequence[Any]]) -> None:

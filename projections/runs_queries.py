@@ -38,9 +38,8 @@ from projections.run_groups import GroupPage, GroupSearch
 from projections.run_groups_sqlite import find_groups
 from projections.runs_kept import KEPT_ENTRIES_MAX, KeptRuns, RunState
 from projections.runs_latest import latest_runs
-from projections.runs_search import check_texts, find_runs
+from projections.runs_search import Remembered, check_texts, find_runs
 from projections.runs_views import SQL, alive, experiment_views, run_view, views_of
-from projections.search.choices import Choices
 
 T = TypeVar("T")
 
@@ -68,7 +67,7 @@ class RunsQueries:
         self._clock_us = clock_us
         self._views = KeptRuns(views_of, entries_max=entries_kept)
         self._latest = KeptRuns(latest_runs, entries_max=entries_kept)
-        self._choices = Choices()
+        self._remembered = Remembered()
 
     async def position(self) -> int:
         return await self._readers.run(_position)
@@ -93,7 +92,7 @@ class RunsQueries:
             search = replace(search, now_us=self._clock_us())
 
         def query(connection: Connection) -> Page[T]:
-            found = find_runs(connection, search, self._dialect, self._choices)
+            found = find_runs(connection, search, self._dialect, self._remembered)
             items = first_of(connection, found.states)
             return Page(items, found.token_after(len(items)), _position(connection))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from projections.connection import Connection, ask_before_search
+from projections.connection import Connection, ask_before_search, build_of
 from projections.read_models import RunSearch, ViewType
 from projections.runs_kept import RunState
 from projections.runs_views import SQL
@@ -17,6 +17,7 @@ from projections.search.dialect import SQLITE, Dialect
 from projections.search.entities_sqlite import IS_ACTIVE, IS_DELETED, RunEntity
 from projections.search.errors import InvalidQuery
 from projections.search.fields import RUNS
+from projections.search.key_ids import KeyIds
 from projections.search.limits import PAGE_RUNS_MAX
 from projections.search.order_sqlite import after, order_list, select_list, width_of
 from projections.search.paging import Cursor, SortValue, decode_token, encode_token, fingerprint
@@ -44,6 +45,14 @@ _STATE_COLUMNS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What searches that were asked before have found out for those that come."""
+
+    choices: Choices = field(default_factory=Choices)
+    key_ids: KeyIds = field(default_factory=KeyIds)
+
+
+@dataclass(frozen=True, slots=True)
 class FoundRuns:
     """The rows of one page, in order: the state of each run, and its sort values."""
 
@@ -65,7 +74,7 @@ class FoundRuns:
 
 
 def find_runs(
-    connection: Connection, search: RunSearch, dialect: Dialect, choices: Choices
+    connection: Connection, search: RunSearch, dialect: Dialect, remembered: Remembered
 ) -> FoundRuns:
     """The runs of one page, in order. Raises InvalidQuery."""
     expression = parse_filter(search.filter, RUNS)
@@ -76,7 +85,7 @@ def find_runs(
         "runs", search.filter, list(search.order_by), sorted(search.experiment_ids), search.view
     )
     now_us, cursor = search.now_us, None
-    key_ids = _key_ids(connection, expression, terms)
+    key_ids = _key_ids(connection, expression, terms, remembered.key_ids)
     entity = RunEntity(key_ids, now_us, search.live_run_ids, dialect=dialect)
     if search.page_token:
         columns = width_of(terms, entity)
@@ -91,7 +100,9 @@ def find_runs(
         _LIFECYCLES[search.view],
         entity,
     )
-    queries = plan(selection, _choice(connection, selection, choices, name, search.max_results))
+    queries = plan(
+        selection, _choice(connection, selection, remembered.choices, name, search.max_results)
+    )
     values = None if cursor is None else cursor.values
     state = Sql(f"r.run_no, r.last_position, {_DELETED[search.view]}, {dialect.build}, ")
     rows = _rows(connection, queries, state, values, limit=search.max_results + 1)
@@ -103,7 +114,7 @@ def matching_runs(connection: Connection, search: RunSearch, dialect: Dialect = 
     """A SELECT of the numbers of all runs that match, in no order. Raises InvalidQuery."""
     expression = parse_filter(search.filter, RUNS)
     check_texts(search.experiment_ids, "experiment id")
-    key_ids = _key_ids(connection, expression, ())
+    key_ids = _key_ids(connection, expression, (), KeyIds())
     entity = RunEntity(key_ids, search.now_us, search.live_run_ids, dialect=dialect)
     expression = dialect.prepared(connection, expression, entity)
     selection = RunSelection(
@@ -150,6 +161,7 @@ def _key_ids(
     connection: Connection,
     expression: ast.Expression | None,
     terms: Sequence[ast.OrderTerm],
+    remembered: KeyIds,
 ) -> dict[str, int]:
     """Of the keys that are spoken of. Whoever then asks for the position has it already."""
     fields = [*ast.fields_of(expression), *(term.field for term in terms)]
@@ -157,9 +169,16 @@ def _key_ids(
     if not keys:
         ask_before_search(connection, (SQL["position"],), {})
         return {}
+    build = build_of(connection)
+    known = None if build is None else remembered.of(build, keys)
+    if known is not None:
+        return known
     asked = {"keys": json.dumps(sorted(keys))}
-    ask_before_search(connection, (SQL["key_ids"], SQL["position"]), asked)
-    return dict(connection.execute(SQL["key_ids"], asked).fetchall())
+    ask_before_search(connection, (SQL["key_ids"], SQL["position"], SQL["build"]), asked)
+    found = dict(connection.execute(SQL["key_ids"], asked).fetchall())
+    ((build,),) = connection.execute(SQL["build"])  # another may serve by now
+    remembered.keep(build, found)
+    return found
 
 
 def _rows(

@@ -12,14 +12,18 @@ import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 
+from projections.connection import Prefetching
 from projections.postgres.layout import Table
 from projections.postgres.plans import KEPT_S, Plans
 from projections.postgres.texts import unescaped, unescaped_json
 from projections.postgres.translation import bulk, together, translated
+
+if TYPE_CHECKING:
+    from projections.postgres.reading import Standing
 
 T = TypeVar("T")
 
@@ -69,16 +73,17 @@ class Found:
         return iter(self.fetchall())
 
 
-class PostgresConnection:
+class PostgresConnection(Prefetching):
     """Made, used and closed in one thread. Raises what the driver raises.
 
-    `tables` are those that rows are written to.
+    `tables` are those that rows are written to; `standing` is for what reads, see `reading`.
     """
 
     def __init__(self, place: PostgresPlace, tables: Mapping[str, Table] | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._is_pooled = place.is_pooled
         self.tables = tables or {}
+        self.standing: Standing | None = None
         self._ahead: dict[str, dict[tuple[Any, ...], Sequence[Any]]] = {}
         self._plans: Plans | None = None
         self._planned_at = time.monotonic()
@@ -169,19 +174,27 @@ class PostgresConnection:
     def forget_ahead(self) -> None:
         self._ahead.clear()
 
-    def script(self, sql: str, *, within_s: float | None = None) -> None:
-        """Statements without parameters, in one round trip."""
-        self._run(self._connection.execute(sql, timeout=within_s))
+    def script(self, sql: str, *, within_s: float | None = None) -> str:
+        """Statements without parameters, in one round trip; the status of the last of them."""
+        return self._run(self._connection.execute(sql, timeout=within_s))
 
-    def begin(self, sql: str, plans: Plans | None = None) -> None:
+    def begin(self, sql: str, plans: Plans | None = None, *, then: str = "") -> str:
         """A script that begins a transaction, which a server that is there does at once.
 
-        `plans`: how it has statements planned; they are then planned as each wants it.
+        `plans`: how it has statements planned; they are then planned as each wants it. `then`
+        is what the script ends with; gives the status of its last statement.
         """
-        if plans is not None and time.monotonic() - self._planned_at > KEPT_S:
-            sql, self._planned_at = f"{sql}; DISCARD PLANS", time.monotonic()
-        self.script(sql, within_s=ANSWER_S)
+        script = [sql]
+        if plans is Plans.KEPT:
+            script.append(plans.script)
+            if time.monotonic() - self._planned_at > KEPT_S:
+                script.append("DISCARD PLANS")
+                self._planned_at = time.monotonic()
+        if then:
+            script.append(then)
+        status = self.script("; ".join(script), within_s=ANSWER_S)
         self._plans = plans
+        return status
 
     def commit(self) -> None:
         """End the transaction that is open. Raises when there is none, or it has failed."""

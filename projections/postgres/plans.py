@@ -18,7 +18,7 @@ KEPT_S: Final = 1.0
 
 
 class Plans(Enum):
-    """The value are the settings. A session begins with those of KEPT."""
+    """The value are the settings. A session begins with those of ANEW."""
 
     KEPT = ("force_generic_plan", "off")
     ANEW = ("force_custom_plan", "on")
@@ -30,7 +30,7 @@ class Plans(Enum):
     @property
     def script(self) -> str:
         """Sets them for the rest of a transaction."""
-        return "; ".join(f"SET LOCAL {name} = {value}" for name, value in self.settings.items())
+        return f"SELECT {self.columns}"
 
     @property
     def columns(self) -> str:

@@ -2,10 +2,11 @@
 
 Theory
 ------
-Every query runs in one transaction with one snapshot, and asks in that same transaction which
-build serves: so all servers switch to a new build at the same moment, with the row that says
-so, and none keeps answering from an old one. `pinned` holds on to a build over several
-transactions, for what is read in pages; builds that were replaced are kept for a while.
+Every query sees one snapshot, and asks for it together with which build serves: so all servers
+switch to a new build at the same moment, with the row that says so, and none keeps answering
+from an old one. Mostly that is a transaction; `reading` says where it is not. `pinned` holds on
+to a build over several queries, for what is read in pages; builds that were replaced are kept
+for a while.
 
 The settings make PostgreSQL run joins in the order they are written, along indexes: the search
 has planned them from the data itself (`search.plan_sqlite`), where PostgreSQL's planner would
@@ -18,6 +19,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import Final, TypeVar
 
 import asyncpg
@@ -27,7 +30,8 @@ from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.dialect import POSTGRES
 from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
 from projections.postgres.plans import Plans
-from projections.postgres.sessions import Session, roll_back
+from projections.postgres.reading import Manner, Reading, Source, read, stand
+from projections.postgres.sessions import Session
 from projections.projection import ProjectionStoreFailed
 from projections.readers import QUERY_TIMEOUT_S
 from projections.search.dialect import Dialect
@@ -49,47 +53,46 @@ _SETTINGS: Final = {
     "enable_mergejoin": "off",
     "max_parallel_workers_per_gather": "0",
 }
-_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-# Through a pooler there are no settings of a session, and no plans that are kept in it.
-_BEGIN_POOLED: Final = _BEGIN + "".join(
-    f"SET LOCAL {name} = {value}; " for name, value in _SETTINGS.items()
-)
-_CURRENT: Final = """SELECT set_config('search_path', coalesce((
-    SELECT schema_name FROM tracker.projection JOIN tracker.projection_build
-    USING (workspace, name, number) WHERE workspace = '{workspace}' AND name = '{name}'
-), 'tracker_none'), true)"""
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 class ReaderPool:
     """The sessions that all read stores of a server share."""
 
     def __init__(self, place: PostgresPlace, *, size: int = READERS) -> None:
-        self._begin = _BEGIN_POOLED if place.is_pooled else _BEGIN
-        self._plans = None if place.is_pooled else Plans.KEPT
-        place = replace(place, settings={**_SETTINGS, **Plans.KEPT.settings})
-        self._all = [Session(place, name=f"postgres-reader-{n}") for n in range(size)]
-        # In turns: the one that was used last may still be ending its transaction.
-        self._free: asyncio.Queue[Session] = asyncio.Queue()
-        for session in self._all:
-            self._free.put_nowait(session)
+        # Through a pooler there are no settings of a session.
+        limits = [f"SET LOCAL {name} = {value}" for name, value in _SETTINGS.items()]
+        begin = "; ".join([_BEGIN, *limits]) if place.is_pooled else _BEGIN
+        self._manner = Manner(begin, place.is_pooled)
+        place = replace(place, settings={**_SETTINGS, **Plans.ANEW.settings})
+        self._size = size
+        # The one that was used last comes first, as its caches are warm; last come those that
+        # may still be ending their transactions, in turns.
+        self._free: asyncio.PriorityQueue[tuple[bool, int, Session]] = asyncio.PriorityQueue()
+        self._turns = count()
+        for number in range(size):
+            self._put_back(Session(place, name=f"postgres-reader-{number}"), is_ending=True)
 
     async def run(
-        self, query: Callable[[PostgresConnection], T], *, first: str = "", searches: bool = False
+        self, query: Callable[[Reading], T], source: Source, *, searches: bool = False
     ) -> T:
-        """Call `query` in a transaction that begins with the script `first`."""
-        begin = self._begin + first
+        """Call `query`; see readers.QueryReaders."""
         try:
             async with asyncio.timeout(WAIT_S):
-                session = await self._free.get()
+                session = await self._take()
         except TimeoutError as error:
             raise ProjectionStoreFailed(
-                f"all {len(self._all)} connections for reading have been busy for {WAIT_S:.0f} "
+                f"all {self._size} connections for reading have been busy for {WAIT_S:.0f} "
                 "seconds; try again"
             ) from error
+
+        def work(connection: PostgresConnection) -> tuple[T, bool]:
+            answer = read(connection, source, self._manner, query, searches=searches)
+            return answer, connection.in_transaction
+
+        is_ending = True  # also when nobody waits for it any more
         try:
-            return await session.run(
-                lambda connection: _read(connection, begin, self._plans, query)
-            )
+            answer, is_ending = await session.run(work)
         except DRIVER_ERRORS as error:
             if searches and isinstance(error, asyncpg.QueryCanceledError):
                 raise InvalidQuery(
@@ -100,14 +103,25 @@ class ReaderPool:
                 raise  # a bug of ours, or a value that no check has stopped
             raise store_failed(error, "the read models cannot be read") from error
         finally:
-            session.end_transaction()
-            self._free.put_nowait(session)
+            if is_ending:
+                stays = searches and not self._manner.is_pooled
+                session.end(partial(stand, source=source) if stays else None)
+            self._put_back(session, is_ending=is_ending)
+        return answer
 
     async def aclose(self) -> None:
         """Close when the queries under way have ended."""
-        for _ in self._all:
-            session = await self._free.get()
+        for _ in range(self._size):
+            session = await self._take()
             await session.aclose()
+
+    async def _take(self) -> Session:
+        _, _, session = await self._free.get()
+        return session
+
+    def _put_back(self, session: Session, *, is_ending: bool) -> None:
+        turn = next(self._turns)
+        self._free.put_nowait((is_ending, turn if is_ending else -turn, session))
 
 
 class PostgresReaders:
@@ -119,35 +133,14 @@ class PostgresReaders:
         self, pool: ReaderPool, workspace: str, name: str, *, schema: str | None = None
     ) -> None:
         self.label = f"projection {name} of workspace {workspace!r} in PostgreSQL"
-        self._pool, self._workspace, self._name = pool, workspace, name
-        if schema is None:
-            self._path = _CURRENT.format(workspace=workspace, name=name)
-        else:
-            self._path = f"SET LOCAL search_path = {schema}"
+        self._pool, self._source = pool, Source(workspace, name, schema)
 
     async def run(self, query: Callable[[Connection], T], *, searches: bool = False) -> T:
         """See readers.QueryReaders."""
-        return await self._pool.run(query, first=self._path, searches=searches)
+        return await self._pool.run(query, self._source, searches=searches)
 
     def pinned(self, build: str | None) -> PostgresReaders:
-        return PostgresReaders(self._pool, self._workspace, self._name, schema=build)
+        return PostgresReaders(self._pool, self._source.workspace, self._source.name, schema=build)
 
     async def aclose(self) -> None:
         """The pool belongs to whoever made it."""
-
-
-def _read(
-    connection: PostgresConnection,
-    begin: str,
-    plans: Plans | None,
-    query: Callable[[PostgresConnection], T],
-) -> T:
-    """What the query gives, with its transaction left open; none when it raises."""
-    try:
-        connection.begin(begin, plans)
-        return query(connection)
-    except BaseException:
-        roll_back(connection)
-        raise
-    finally:
-        connection.forget_ahead()

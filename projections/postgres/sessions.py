@@ -35,9 +35,12 @@ class Session:
         """Call `work` with the connection, in its thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
 
-    def end_transaction(self) -> None:
-        """Roll back what is open, before anything else is asked; nobody waits for it."""
-        self._thread.submit(self._roll_back)
+    def end(self, then: Callable[[PostgresConnection], object] | None = None) -> None:
+        """Roll back what is open, before anything else is asked; nobody waits for it.
+
+        `then` is called with the connection behind that.
+        """
+        self._thread.submit(self._end, then)
 
     async def in_transaction(self, begin: str, work: Callable[[PostgresConnection], T]) -> T:
         """`begin` is a script that begins one; it commits, or rolls back when `work` raises."""
@@ -63,9 +66,16 @@ class Session:
                 self._close()  # in a state that nobody should go on from
             raise
 
-    def _roll_back(self) -> None:
-        if self._connection is not None:
-            roll_back(self._connection)
+    def _end(self, then: Callable[[PostgresConnection], object] | None) -> None:
+        if self._connection is None:
+            return
+        roll_back(self._connection)
+        if then is None or self._connection.is_closed:
+            return
+        try:
+            then(self._connection)
+        except DRIVER_ERRORS:
+            self._close()
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,6 +1,10 @@
 -- name: position
 SELECT max(position) FROM projection;
 
+-- name: build
+-- Which one is read, where there are several.
+SELECT '';
+
 -- name: key_ids
 SELECT k.key, k.key_id FROM json_each(:keys) j CROSS JOIN key k ON k.key = j.value;
 

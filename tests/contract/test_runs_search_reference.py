@@ -131,9 +131,11 @@ def test_a_filter_finds_what_the_reference_finds(
         search = RunSearch(filter=text, view=ViewType.ALL, max_results=1000, live_run_ids=LIVE)
 
         found = (await store.search_runs(search)).items
+        again = (await store.search_runs(search)).items
 
         expected = [run.run_id for run in runs if holds(expression, run, world)]
         assert [run.run_id for run in found] == expected, text
+        assert [run.run_id for run in again] == expected, text
 
     with_store(backend, rows, ask)
 

@@ -15,6 +15,7 @@ from projections.models_queries import SQL as MODELS
 from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.plans import KEPT_S
 from projections.postgres.readers import PostgresReaders, ReaderPool
+from projections.postgres.reading import Reading, Source
 from projections.postgres.translation import Translated, translated
 from projections.read_models import RunSearch
 from projections.runs_queries import RunsQueries
@@ -58,42 +59,38 @@ def kept_plan(connection: PostgresConnection, name: str, statement: Translated) 
 async def test_a_plan_made_while_tables_are_empty_is_one_along_an_index(
     name: str, blocks: dict[str, str], pool: ReaderPool
 ) -> None:
-    def scans(connection: PostgresConnection) -> list[str]:
-        found = []
+    def scans(reading: Reading) -> list[str]:
+        connection, found = reading.begun(), []
         for block, sql in blocks.items():
             for line in kept_plan(connection, block, translated(sql)):
                 if "Seq Scan on" in line and not any(f"on {table}" in line for table in SMALL):
                     found.append(f"{block}: {line}")
         return found
 
-    readers = PostgresReaders(pool, "default", name)
-
-    assert await readers.run(scans) == []  # type: ignore[arg-type]  # it asks in PostgreSQL's words
+    assert await pool.run(scans, Source("default", name)) == []
 
 
 async def test_what_is_fixed_is_planned_once_and_what_is_searched_each_time(
     pool: ReaderPool,
 ) -> None:
     runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
-    for _ in range(2):
+    for _ in range(3):
         page = await runs.search_runs(RunSearch(filter="tags.team LIKE 'v%'"))
         assert [run.tags for run in page.items] == [{"team": "vision"}]
 
     kept = await pool.run(
-        lambda connection: connection.direct(
+        lambda reading: reading.begun().direct(
             "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
-        )
+        ),
+        Source("default", "runs"),
     )
 
     parts = [row for row in kept if "ARRAY(SELECT x FROM" in row["statement"]]
-    pages = [row for row in kept if row["statement"].startswith("SELECT r.run_no, ")]
-    # How the search begins each time, and once the run and what it holds: it has not changed.
-    assert sorted((row["generic_plans"], row["custom_plans"]) for row in parts) == [
-        (1, 0),
-        (1, 0),
-        (2, 0),
-    ]
-    assert [(row["generic_plans"], row["custom_plans"]) for row in pages] == [(0, 2)]
+    pages = [row for row in kept if "r.last_position, FALSE" in row["statement"]]
+    # How the first search begins, the run, and what it holds: it has not changed later.
+    assert [(row["generic_plans"], row["custom_plans"]) for row in parts] == [(1, 0)] * 3
+    # In a transaction, and then ahead of any.
+    assert sorted((row["generic_plans"], row["custom_plans"]) for row in pages) == [(0, 1), (0, 2)]
 
 
 async def test_a_plan_from_when_a_table_was_small_does_not_outlive_a_second(
@@ -113,7 +110,8 @@ async def test_a_plan_from_when_a_table_was_small_does_not_outlive_a_second(
     )
     await connection.close()
 
-    def joins(connection: PostgresConnection) -> list[str]:
+    def joins(reading: Reading) -> list[str]:
+        connection = reading.begun()
         (name,) = (
             name
             for name, statement in connection.direct(
@@ -125,8 +123,7 @@ async def test_a_plan_from_when_a_table_was_small_does_not_outlive_a_second(
         return [lines[i + 1] for i, line in enumerate(lines) if " on key k" in line]
 
     await asyncio.sleep(KEPT_S + 0.1)
-    readers = PostgresReaders(pool, "default", "runs")
-    found = await readers.run(joins)  # type: ignore[arg-type]  # it asks in PostgreSQL's words
+    found = await pool.run(joins, Source("default", "runs"))
 
     assert found
     assert all("Index Cond: (key_id = " in line for line in found)

@@ -26,6 +26,7 @@ from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.errors import store_failed
 from projections.postgres.leadership import PostgresLeadership
 from projections.postgres.readers import PostgresReaders, ReaderPool
+from projections.postgres.reading import Reading, Source
 from projections.postgres.sessions import Session
 from projections.postgres.tables import LeadershipLost, PostgresBuild
 from projections.projection import CheckpointMoved, Projection, ProjectionStoreFailed, StoreAway
@@ -38,6 +39,7 @@ from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import DURABLE, running_postgres
 
 RUNS, _ = KINDS
+SOURCE = Source("default", "runs")
 PAUSE_S = 0.4
 
 
@@ -481,7 +483,7 @@ async def test_a_reader_that_finds_no_free_connection_is_told_to_try_again(
     pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
     runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
     go_on = threading.Event()
-    busy = asyncio.create_task(pool.run(lambda connection: go_on.wait(60)))
+    busy = asyncio.create_task(pool.run(lambda reading: go_on.wait(60), SOURCE))
     await asyncio.sleep(0)
 
     with monkeypatch.context() as patch:
@@ -509,10 +511,13 @@ async def test_what_takes_too_long_is_ended_and_the_next_one_answered(
 ) -> None:
     """A search is to be narrowed; what asks for one thing by its name is to be asked again."""
     pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
-    limit = "SET LOCAL statement_timeout = 50"
+
+    def sleeps(reading: Reading) -> None:
+        reading.begun().script("SET LOCAL statement_timeout = 50")
+        reading.begun().direct("SELECT pg_sleep(20)")
 
     with pytest.raises(meant, match=says):
-        await pool.run(lambda c: c.direct("SELECT pg_sleep(20)"), first=limit, searches=searches)
+        await pool.run(sleeps, SOURCE, searches=searches)
 
-    assert await pool.run(lambda c: c.direct("SELECT 1")) == [(1,)]
+    assert await pool.run(lambda reading: reading.begun().direct("SELECT 1"), SOURCE) == [(1,)]
     await pool.aclose()

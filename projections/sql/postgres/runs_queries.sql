@@ -1,5 +1,8 @@
 -- Blocks of runs_queries.sql that PostgreSQL says differently; see projections.postgres.translation.
 
+-- name: build
+SELECT current_schema();
+
 -- name: runs
 SELECT r.run_no, r.run_id, r.name, r.experiment_id, r.user_id, r.status,
        r.lifecycle_stage = 'deleted' OR coalesce(e.lifecycle_stage = 'deleted', FALSE),

@@ -1,0 +1,347 @@
+"""A search that is asked again asks PostgreSQL once, ahead of any transaction, and is right."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from ingest.event_stores.postgres import PostgresEventStore
+from ingest.event_stores.postgres_connections import PostgresOptions
+from ingest.read_side_postgres import PostgresReadSide, open_postgres_read_side
+from projections.connection import Connection
+from projections.postgres import reading as readings
+from projections.postgres.connection import PostgresPlace
+from projections.postgres.readers import PostgresReaders, ReaderPool
+from projections.postgres.reading import Reading, Source
+from projections.read_models import KeyKind, KeySearch, RunSearch
+from projections.runs_queries import RunsQueries
+from projections.runs_views import SQL
+from tests.support.logs import batch_to_append, event
+from tests.support.pgbouncer import running_pgbouncer
+
+SOURCE = Source("default", "runs")
+SCHEMA = "tracker_1_runs_1"
+SEARCH = RunSearch(filter="tags.team = 'vision'")
+# As a search asks: with a question mark.
+IDS_OF_RUNS = "SELECT run_id FROM run WHERE run_no > ?"
+POSITION = SQL["position"]
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[PostgresEventStore]:
+    store = await PostgresEventStore.open(PostgresOptions(postgres_dsn))
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def side(store: PostgresEventStore, postgres_dsn: str) -> AsyncIterator[PostgresReadSide]:
+    async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
+        await tagged(store, 1)
+        assert await side.wait_for(1, timeout_s=60)
+        yield side
+
+
+@pytest.fixture
+async def pool(side: PostgresReadSide, postgres_dsn: str) -> AsyncIterator[ReaderPool]:
+    """One connection."""
+    pool = ReaderPool(PostgresPlace(postgres_dsn), size=1)
+    yield pool
+    await pool.aclose()
+
+
+@pytest.fixture
+def runs(pool: ReaderPool) -> RunsQueries:
+    return RunsQueries(PostgresReaders(pool, "default", "runs"))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the pool asks of PostgreSQL from now on: each is a round trip."""
+    found: list[str] = []
+    for name in ("fetch", "execute"):
+        monkeypatch.setattr(asyncpg.Connection, name, noting(name, found))
+    return found
+
+
+def noting(name: str, found: list[str]) -> Callable[..., Awaitable[object]]:
+    driver = getattr(asyncpg.Connection, name)
+
+    async def asks(self: object, sql: str, *arguments: object, **how: object) -> object:
+        if threading.current_thread().name.startswith("postgres-reader"):
+            found.append(sql)
+        return await driver(self, sql, *arguments, **how)
+
+    return asks
+
+
+async def tagged(store: PostgresEventStore, number: int) -> None:
+    """One run each."""
+    tags = event("tags.set", 1, tags={"team": "vision", "n": str(number)})
+    await store.append(batch_to_append(f"run{number}", f"w{number}", 1, [tags]))
+
+
+async def numbers(runs: RunsQueries) -> set[str]:
+    return {run.tags["n"] for run in (await runs.search_runs(SEARCH)).items}
+
+
+async def asked_before(runs: RunsQueries) -> None:
+    """The first time finds out how; from then on its session stands in the build."""
+    for _ in range(2):
+        await numbers(runs)
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def ask(pool: ReaderPool, query: Callable[[Reading], list[str]]) -> list[str]:
+    return await pool.run(query, SOURCE, searches=True)
+
+
+def ids(connection: Connection) -> list[str]:
+    return [run_id for (run_id,) in connection.execute(IDS_OF_RUNS, (0,))]
+
+
+async def test_what_was_asked_before_is_one_round_trip(runs: RunsQueries, asked: list[str]) -> None:
+    unknown = RunSearch(filter="tags.team = 'x'")
+    await runs.search_runs(unknown)
+    await asked_before(runs)
+    asked.clear()
+
+    page = await runs.search_runs(SEARCH)
+    assert len(asked) == 1
+    found = await runs.keys(KeySearch(KeyKind.TAGS))
+    assert len(asked) == 2
+    nothing = await runs.search_runs(unknown)
+    assert len(asked) == 3
+
+    assert [run.tags["n"] for run in page.items] == ["1"]
+    assert found.keys == ["n", "team"]
+    assert nothing.items == []
+    assert page.position == found.position == nothing.position == 1
+
+
+async def test_what_has_changed_is_read_from_the_state_that_was_searched(
+    store: PostgresEventStore, side: PostgresReadSide, runs: RunsQueries, asked: list[str]
+) -> None:
+    await asked_before(runs)
+    await tagged(store, 2)
+    assert await side.wait_for(2, timeout_s=60)
+    asked.clear()
+
+    assert await numbers(runs) == {"1", "2"}
+    assert (await runs.search_runs(SEARCH)).position == 2
+    # The page, a transaction of that state, the new run and what it holds; the page again.
+    assert [sql.partition(" ")[0] for sql in asked if sql != "ROLLBACK"] == [
+        *("SELECT", "BEGIN", *["SELECT"] * 3, "SELECT")
+    ]
+
+
+async def test_a_state_that_moved_in_between_is_asked_for_as_a_whole(
+    postgres_dsn: str, runs: RunsQueries, pool: ReaderPool
+) -> None:
+    await asked_before(runs)
+    asked: list[list[str]] = []
+    async with connected(postgres_dsn) as other:
+        loop = asyncio.get_running_loop()
+
+        def query(reading: Reading) -> list[str]:
+            first = ids(reading)
+            asked.append(first)
+            if len(asked) == 1:
+                moving = asyncio.run_coroutine_threadsafe(move(other), loop)
+                moving.result(timeout=60)
+            return [*first, *ids(reading), str(reading.execute(POSITION).fetchone()[0])]
+
+        found = await ask(pool, query)
+
+    assert asked == [["run1"], ["run1", "moved"]]
+    assert found == ["run1", "moved", "run1", "moved", "9"]
+
+
+async def move(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """As a fold does: rows and position in one transaction."""
+    await connection.execute(
+        f"BEGIN; INSERT INTO {SCHEMA}.run SELECT (x).* FROM (SELECT jsonb_populate_record(r, "
+        f'\'{{"run_no": 2, "run_id": "moved"}}\') AS x FROM {SCHEMA}.run r) AS made; '
+        "UPDATE tracker.projection_build SET position = 9 WHERE name = 'runs'; COMMIT"
+    )
+
+
+async def test_a_build_that_is_replaced_in_between_is_another_state(
+    side: PostgresReadSide, runs: RunsQueries, pool: ReaderPool
+) -> None:
+    """Run numbers and keys' ids of one build mean nothing in another, whatever its position."""
+    await asked_before(runs)
+    loop, asked = asyncio.get_running_loop(), []
+
+    def query(reading: Reading) -> list[str]:
+        asked.append(reading.build)
+        found = ids(reading)
+        if len(asked) == 1:
+            asyncio.run_coroutine_threadsafe(rebuilt(side), loop).result(timeout=60)
+        return [*found, *ids(reading)]
+
+    assert await ask(pool, query) == ["run1", "run1"]
+    assert asked == [SCHEMA, None]
+
+
+async def rebuilt(side: PostgresReadSide) -> None:
+    await side.ask_rebuild("runs")
+    while not all(state.is_over for state in await side.rebuild_states()):
+        await asyncio.sleep(0.02)
+
+
+async def test_whoever_holds_on_to_a_build_is_not_asking_where_the_session_stands(
+    side: PostgresReadSide, postgres_dsn: str, runs: RunsQueries, pool: ReaderPool
+) -> None:
+    await rebuilt(side)
+    await asked_before(runs)
+    async with connected(postgres_dsn) as other:
+        await other.execute(f"UPDATE {SCHEMA}.run SET run_id = 'of another time'")
+
+    former = Source("default", "runs", SCHEMA)
+
+    assert await pool.run(ids, former, searches=True) == ["of another time"]
+    assert await ask(pool, ids) == ["run1"]
+
+
+async def test_a_query_of_more_sees_one_state_even_if_rows_come_without_a_position(
+    postgres_dsn: str, runs: RunsQueries, pool: ReaderPool
+) -> None:
+    """Nothing writes so; it shows that what comes behind is asked in one transaction."""
+    await asked_before(runs)
+    async with connected(postgres_dsn) as other:
+        loop = asyncio.get_running_loop()
+
+        def query(reading: Reading) -> list[str]:
+            found = [*ids(reading), *ids(reading)]
+            renamed = other.execute(f"UPDATE {SCHEMA}.run SET run_id = 'renamed'")
+            asyncio.run_coroutine_threadsafe(renamed, loop).result(timeout=60)
+            return [*found, *ids(reading)]
+
+        assert await ask(pool, query) == ["run1"] * 3
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_a_build_that_serves_no_more_is_not_asked(
+    side: PostgresReadSide, postgres_dsn: str, runs: RunsQueries, asked: list[str], is_gone: bool
+) -> None:
+    await asked_before(runs)
+    async with asyncio.timeout(60):
+        await rebuilt(side)
+    async with connected(postgres_dsn) as other:
+        if is_gone:
+            await other.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+        else:
+            await other.execute(f"UPDATE {SCHEMA}.run_tag SET value = 'of another time'")
+
+    assert await numbers(runs) == {"1"}
+    await asked_before(runs)
+    asked.clear()
+    assert await numbers(runs) == {"1"}
+    assert len(asked) == 1, "it stands in the new build now"
+
+
+async def test_a_key_that_comes_later_is_found(
+    store: PostgresEventStore, side: PostgresReadSide, runs: RunsQueries
+) -> None:
+    search = RunSearch(filter="tags.later = 'yes'")
+    for _ in range(2):
+        assert (await runs.search_runs(search)).items == []
+    tags = event("tags.set", 2, tags={"later": "yes"})
+    await store.append(batch_to_append("run1", "w1", 2, [tags]))
+    assert await side.wait_for(2, timeout_s=60)
+
+    assert [run.run_id for run in (await runs.search_runs(search)).items] == ["run1"]
+
+
+async def test_a_search_that_takes_long_is_answered_and_not_asked_twice_again(
+    postgres_dsn: str, runs: RunsQueries, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asked_before(runs)
+    asked.clear()
+    async with connected(postgres_dsn) as other:
+        await other.execute(f"BEGIN; LOCK TABLE {SCHEMA}.run")
+        with monkeypatch.context() as patch:
+            patch.setattr(readings, "ANSWER_S", 0.6)
+            searching = asyncio.create_task(numbers(runs))
+            async with asyncio.timeout(60):
+                while not any(sql.startswith("BEGIN ISOLATION") for sql in asked):
+                    await asyncio.sleep(0.02)
+        await other.execute("COMMIT")
+        assert await searching == {"1"}
+
+    asked.clear()
+    assert await numbers(runs) == {"1"}
+    assert asked[0].startswith("BEGIN"), "it was slow the last time"
+
+
+async def test_what_nobody_waits_for_any_more_leaves_no_transaction_behind(
+    store: PostgresEventStore, side: PostgresReadSide, postgres_dsn: str, runs: RunsQueries
+) -> None:
+    await asked_before(runs)
+    async with connected(postgres_dsn) as other:
+        await other.execute(f"BEGIN; LOCK TABLE {SCHEMA}.run")
+        reading = asyncio.create_task(runs.get_run("run1", live_run_ids=frozenset()))
+        await asyncio.sleep(0.2)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await other.execute("COMMIT")
+    await tagged(store, 2)
+    assert await side.wait_for(2, timeout_s=60)
+
+    assert await numbers(runs) == {"1", "2"}
+
+
+async def test_through_a_pooler_nothing_is_asked_ahead(
+    side: PostgresReadSide, postgres_dsn: str, asked: list[str]
+) -> None:
+    with running_pgbouncer(postgres_dsn, pool_size=2) as dsn:
+        pool = ReaderPool(PostgresPlace(dsn, is_pooled=True), size=1)
+        runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
+        for _ in range(3):
+            assert await numbers(runs) == {"1"}
+        await pool.aclose()
+
+    pages = [sql for sql in asked if "FROM run r" in sql or "run r ON" in sql]
+    assert len([sql for sql in asked if sql.startswith("BEGIN ISOLATION")]) == 3
+    assert pages
+    assert not [sql for sql in pages if "projection_build" in sql]
+
+
+async def test_the_session_that_was_used_last_comes_first_unless_it_is_ending(
+    side: PostgresReadSide, postgres_dsn: str
+) -> None:
+    pool = ReaderPool(PostgresPlace(postgres_dsn), size=3)
+    sessions: list[int] = []
+
+    def connection_of(reading: Reading) -> None:
+        ids(reading)
+        sessions.append(id(reading._connection))
+
+    async def ask_once() -> None:
+        await pool.run(connection_of, SOURCE, searches=True)
+
+    for _ in range(3):  # each begins a transaction, and stands in the build behind it
+        await ask_once()
+        await asyncio.sleep(0.1)
+    await asyncio.gather(*(ask_once() for _ in range(3)))
+    for _ in range(4):
+        await ask_once()
+
+    assert len(set(sessions[:3])) == len(set(sessions[3:6])) == 3
+    assert len(set(sessions[6:])) == 1
+    await pool.aclose()
