@@ -208,6 +208,11 @@ class ExperimentEntity:
         )
 
 
+def row_field(field: ast.Field) -> ast.Field:
+    """The field that stands for all that are read from the same keyed row."""
+    return ast.Metric(field.key) if isinstance(field, ast.Metric) else field
+
+
 def order_text(column: str) -> str:
     """The part of a long text that is ordered; the indexes hold the same expression."""
     return f"substr({column}, 1, {ORDER_CHARACTERS_MAX})"

@@ -8,15 +8,18 @@ one before, by comparing all columns with that row's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from projections.search import ast
-from projections.search.entities_sqlite import NAN_COLUMNS, Entity, order_text
+from projections.search.entities_sqlite import NAN_COLUMNS, Entity, order_text, row_field
 from projections.search.limits import ORDER_CHARACTERS_MAX
 from projections.search.paging import SortValue
 from projections.search.sql_text import FALSE, Sql, join
+
+_NO_ALIASES: Final[Mapping[ast.Field, str]] = {}
 
 
 class Rank(IntEnum):
@@ -43,10 +46,17 @@ class Order:
     columns: tuple[SortColumn, ...]
 
 
-def order_of(terms: Sequence[ast.OrderTerm], entity: Entity, *, skip: int = 0) -> Order:
+def order_of(
+    terms: Sequence[ast.OrderTerm],
+    entity: Entity,
+    *,
+    skip: int = 0,
+    aliases: Mapping[ast.Field, str] = _NO_ALIASES,
+) -> Order:
     """The general order: it works behind any FROM that has the entity's rows.
 
-    `skip` leaves out the first terms, whose columns the caller has by other means.
+    `skip` leaves out the first terms, whose columns the caller has by other means; `aliases`
+    are those of keyed rows that it has joined already, see `row_field`.
     """
     joins: list[Sql] = []
     columns: list[SortColumn] = []
@@ -56,13 +66,15 @@ def order_of(terms: Sequence[ast.OrderTerm], entity: Entity, *, skip: int = 0) -
         if isinstance(term.field, ast.Attribute):
             columns.extend(_attribute_columns(term, term.field.name, entity))
             continue
-        alias = alias_of(index)
+        joined = aliases.get(row_field(term.field))
+        alias = joined or alias_of(index)
         row = entity.row_of(term.field, alias)
         if row is None:
             columns.extend(missing_columns(term))
-        else:
+            continue
+        if joined is None:
             joins.append(Sql(" LEFT JOIN ") + row)
-            columns.extend(_keyed_columns(term, alias, entity))
+        columns.extend(_keyed_columns(term, alias, entity))
     columns.extend(tie_columns(terms, entity))
     return Order(join("", joins), tuple(columns))
 

@@ -217,20 +217,21 @@ def _access(selection: RunSelection, choice: Choice) -> Access | None:
 
 
 def _driven(selection: RunSelection, choice: Choice) -> Query:
-    order = order_of(selection.terms, selection.entity)
     access = _access(selection, choice)
     if access is None:
-        joins, condition = selection.checks(choice, run_no="r.run_no", without=frozenset())
-        return Query(Sql("run r") + joins + order.joins, condition, order)
-    covered = {choice.by} if access.is_exact and choice.by is not None else ()
-    without = frozenset[ast.Expression](covered)
-    joins, condition = selection.checks(choice, run_no="d.run_no", without=without)
-    driving = Sql("(") + access.rows + Sql(") d")
-    run_join = Sql(f"{selection.entity.dialect.ordered_join}run r ON r.run_no = d.run_no")
-    return Query(driving + joins + run_join + order.joins, condition, order)
+        driving, run_join = Sql("run r"), Sql("")
+        checks = selection.checks(choice, run_no="r.run_no", without=frozenset())
+    else:
+        driving = Sql("(") + access.rows + Sql(") d")
+        run_join = Sql(f"{selection.entity.dialect.ordered_join}run r ON r.run_no = d.run_no")
+        covered = {choice.by} if access.is_exact and choice.by is not None else ()
+        without = frozenset[ast.Expression](covered)
+        checks = selection.checks(choice, run_no="d.run_no", without=without)
+    order = order_of(selection.terms, selection.entity, aliases=checks.aliases)
+    return Query(driving + checks.joins + run_join + order.joins, checks.condition, order)
 
 
 def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:
-    joins, condition = selection.checks(choice, run_no=stratum.run_no, without=stratum.covered)
-    source = stratum.outermost + joins + stratum.run_join + stratum.order.joins
-    return Query(source, all_of([stratum.condition, condition]), stratum.order)
+    checks = selection.checks(choice, run_no=stratum.run_no, without=stratum.covered)
+    source = stratum.outermost + checks.joins + stratum.run_join + stratum.order.joins
+    return Query(source, all_of([stratum.condition, checks.condition]), stratum.order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,12 +10,21 @@ from projections.search import ast
 from projections.search.access_sqlite import access_for, is_in_experiments
 from projections.search.choices import Choice
 from projections.search.compile_sqlite import compile_filter, keyed_test
-from projections.search.entities_sqlite import RunEntity
+from projections.search.entities_sqlite import RunEntity, row_field
 from projections.search.fields import RUNS
 from projections.search.sql_text import Sql, all_of, join
 
 # SQLite joins 64 tables at most, of which 32 may be for the order.
 _JOINS_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """`aliases`: under which the row of a field is joined, see `row_field`."""
+
+    joins: Sql
+    condition: Sql
+    aliases: Mapping[ast.Field, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +49,14 @@ class RunSelection:
         entity = replace(self.entity, run_no=run_no)
         return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in self.conditions)])
 
-    def checks(
-        self, choice: Choice, *, run_no: str, without: frozenset[ast.Expression]
-    ) -> tuple[Sql, Sql]:
-        """(joins, condition) that keep the runs that fulfil everything but `without`.
+    def checks(self, choice: Choice, *, run_no: str, without: frozenset[ast.Expression]) -> Checks:
+        """What keeps the runs that fulfil everything but `without`.
 
         What needs a keyed row joins it: one row at most, and its cursor stays open, where
         an EXISTS would open one for every run.
         """
         entity = replace(self.entity, run_no=run_no)
-        joins: list[Sql] = []
+        rows = _KeyedRows(entity)
         tests = [self.scope]
         for condition in self.conditions:
             if condition in without:
@@ -58,26 +65,39 @@ class RunSelection:
                 found = access_for(condition, self.entity)
                 assert found is not None, "it was counted"
                 tests.append(entity.dialect.is_in_set(run_no, found.rows))
-                continue
-            joined = None
-            if len(joins) < _JOINS_MAX:
-                joined = _joined(condition, entity, alias=f"c{len(joins)}")
-            if joined is None:
-                tests.append(compile_filter(condition, entity, RUNS))
             else:
-                joins.append(joined[0])
-                tests.append(joined[1])
-        return join("", joins), all_of(tests)
+                test = rows.tested(condition)
+                tests.append(compile_filter(condition, entity, RUNS) if test is None else test)
+        return Checks(join("", rows.joins), all_of(tests), rows.aliases)
 
 
-def _joined(condition: ast.Expression, entity: RunEntity, *, alias: str) -> tuple[Sql, Sql] | None:
-    """(join, test) for a condition on a keyed row that must be there, else None."""
-    if isinstance(condition, ast.And | ast.Or | ast.Not):
-        return None
-    if isinstance(condition.field, ast.Dataset):  # of which a run may have several
-        return None
-    row = entity.row_of(condition.field, alias)
-    if row is None:
-        return None
-    test = keyed_test(condition, alias, entity.value_of(condition.field, alias), entity.dialect)
-    return None if test is None else entity.dialect.checked_join(row, alias, test)
+class _KeyedRows:
+    """The keyed rows that conditions are tested on, each joined once."""
+
+    def __init__(self, entity: RunEntity) -> None:
+        self._entity = entity
+        self.joins: list[Sql] = []
+        self.aliases: dict[ast.Field, str] = {}
+
+    def tested(self, condition: ast.Expression) -> Sql | None:
+        """The test on a row that must be there, or None if that is not what is asked for."""
+        if isinstance(condition, ast.And | ast.Or | ast.Not):
+            return None
+        if not isinstance(condition.field, ast.Metric | ast.Param | ast.Tag):
+            return None  # of datasets a run may have several
+        entity, field = self._entity, row_field(condition.field)
+        is_joined = field in self.aliases
+        if not is_joined and len(self.joins) == _JOINS_MAX:
+            return None
+        alias = self.aliases.get(field, f"c{len(self.joins)}")
+        row = entity.row_of(condition.field, alias)
+        if row is None:
+            return None
+        test = keyed_test(condition, alias, entity.value_of(condition.field, alias), entity.dialect)
+        if test is None:
+            return None
+        joined, passes = entity.dialect.checked_join(row, alias, test)
+        if not is_joined:
+            self.joins.append(joined)
+            self.aliases[field] = alias
+        return passes

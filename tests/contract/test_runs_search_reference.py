@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from projections import runs_search
 from projections.postgres.dialect import PostgresDialect
 from projections.read_models import (
     RunSearch,
@@ -26,6 +27,8 @@ from projections.runs_queries import RunsQueries
 from projections.search import ast, plan_sqlite
 from projections.search.choices import Choice, Choices
 from projections.search.dialect import SqliteDialect
+from projections.search.fields import RUNS
+from projections.search.parser import parse_filter, parse_order
 from projections.search.printer import print_filter, print_order
 from tests.support.run_tables import ExperimentRow, MetricRow, RunRow
 from tests.support.runs_backends import (
@@ -60,9 +63,11 @@ def with_store(
     rows: Sequence[RunRow],
     ask: Callable[[RunsReadStore], Awaitable[T]],
     experiments: Sequence[ExperimentRow] = (),
+    *,
+    is_example: bool = True,
 ) -> None:
-    """Run `ask` against a fresh store that holds `rows`."""
-    if not backend.takes_example():
+    """Run `ask` against a fresh store that holds `rows`. `is_example`: one of many."""
+    if is_example and not backend.takes_example():
         return
 
     async def run() -> None:
@@ -157,6 +162,43 @@ def test_conditions_that_are_tested_by_sets_give_the_same_pages(
         check_pages(backend, rows, condition, terms)
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["metrics.a"],
+        ["metrics.b DESC"],
+        ["metrics.a.min", "params.a"],
+        ["params.b DESC", "metrics.b.count"],
+        ["tags.a", "params.a DESC"],
+        ["metrics.c", "tags.b"],
+    ],
+)
+def test_a_row_is_joined_once_for_conditions_and_for_the_order(
+    backend: RunsBackend, order: list[str]
+) -> None:
+    """Driven through all runs, each condition joins the row that it tests."""
+    rows = [
+        RunRow(
+            run_id=f"run{n}",
+            params={"a": str(n * 5 % 12), "b": str(n * 7 % 12 // 3)},
+            tags={"a": str(n * 5 % 12 // 4), "b": str(n * 11 % 12)},
+            metrics={
+                "a": MetricRow.of(n * 11 % 12 // 2, n * 5 % 12),
+                "b": MetricRow.of(*range(n * 7 % 12 + 1)),
+            },
+        )
+        for n in range(12)
+    ]
+    conditions = [
+        *("metrics.a > 1", "metrics.a.first < 5", "metrics.b != 4", "metrics.b.count > 2"),
+        *("params.a != '7'", "params.b >= 1", "tags.b LIKE '%'", "tags.a IS NOT NULL"),
+    ]
+    filter_ = parse_filter(" AND ".join(conditions), RUNS)
+    assert filter_ is not None
+    with patch.object(runs_search, "choose", lambda *_, **__: Choice()):
+        check_pages(backend, rows, filter_, parse_order(order, RUNS), is_example=False)
+
+
 @contextmanager
 def sets_of_any_size() -> Iterator[None]:
     """Otherwise there are sets only where many runs are to be tested."""
@@ -169,7 +211,12 @@ def sets_of_any_size() -> Iterator[None]:
 
 
 def check_pages(
-    backend: RunsBackend, rows: list[RunRow], expression: ast.Expression, terms: list[ast.OrderTerm]
+    backend: RunsBackend,
+    rows: list[RunRow],
+    expression: ast.Expression,
+    terms: Sequence[ast.OrderTerm],
+    *,
+    is_example: bool = True,
 ) -> None:
     async def ask(store: RunsReadStore) -> None:
         runs = await everything(store)
@@ -186,7 +233,7 @@ def check_pages(
             )
             assert await paged(store, search) == expected
 
-    with_store(backend, rows, ask)
+    with_store(backend, rows, ask, is_example=is_example)
 
 
 @_settings
