@@ -13,6 +13,7 @@ from ingest.event_stores.postgres_connections import PostgresOptions
 from ingest.read_side_postgres import open_postgres_read_side
 from projections.models_queries import SQL as MODELS
 from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.dialect import POSTGRES
 from projections.postgres.plans import KEPT_S
 from projections.postgres.readers import PostgresReaders, ReaderPool
 from projections.postgres.reading import Reading, Source
@@ -20,6 +21,9 @@ from projections.postgres.translation import Translated, translated
 from projections.read_models import RunSearch
 from projections.runs_queries import RunsQueries
 from projections.runs_views import SQL as RUNS
+from projections.search import ast
+from projections.search.access_sqlite import access_for
+from projections.search.entities_sqlite import RunEntity
 from projections.series_snapshot import SQL as SERIES
 from projections.sqlite import statements
 from tests.support.logs import batch_to_append, event
@@ -127,3 +131,37 @@ async def test_a_plan_from_when_a_table_was_small_does_not_outlive_a_second(
 
     assert found
     assert all("Index Cond: (key_id = " in line for line in found)
+
+
+@pytest.mark.parametrize(("table", "key"), [("run_param", "lr"), ("run_tag", "team")])
+async def test_runs_that_have_a_text_are_told_by_its_index_alone(
+    pool: ReaderPool, postgres_dsn: str, table: str, key: str
+) -> None:
+    connection = await asyncpg.connect(postgres_dsn)
+    schema = await connection.fetchval(
+        "SELECT schema_name FROM tracker.projection_build WHERE name = 'runs'"
+    )
+    columns = "run_no, key_id, value, order_us" + (", writer_id" if table == "run_param" else "")
+    others = ", 'w'" if table == "run_param" else ""
+    await connection.execute(
+        f"INSERT INTO {schema}.{table} ({columns}) "
+        f"SELECT n, 1, 'v' || n % 100, 0{others} FROM generate_series(10, 9999) n"
+    )
+    await connection.execute(f"VACUUM ANALYZE {schema}.{table}")
+    seen = "SELECT relallvisible FROM pg_class WHERE oid = $1::regclass"
+    async with asyncio.timeout(60):  # rows that a transaction of somebody's may not see stay out
+        while not await connection.fetchval(seen, f"{schema}.{table}"):
+            await connection.execute(f"VACUUM ANALYZE {schema}.{table}")
+    await connection.close()
+    runs = RunEntity({key: 1}, 0, dialect=POSTGRES)
+    field = ast.Param(key) if table == "run_param" else ast.Tag(key)
+    access = access_for(ast.Compare(field, ast.Comparison.EQ, ast.Text("v7")), runs)
+    assert access is not None
+
+    def plan(reading: Reading) -> str:
+        asked = reading.execute(f"EXPLAIN {access.rows.text}", access.rows.params)
+        return "\n".join(line for (line,) in asked)
+
+    found = await pool.run(plan, Source("default", "runs"))
+
+    assert f"Index Only Scan using {table}_value on {table} d" in found, found
