@@ -60,12 +60,11 @@ async def fold_on(dsn: str) -> AsyncIterator[Fold]:
     build, projection = await builds.begin(RUNS, store)
     await projection.aclose()
     session = Session(place, name="fold", tables=tables("runs"))
-    yield Fold(
-        PostgresTables(session, build, position=0, token=lambda: leadership.token),
-        session,
-        dsn,
-    )
-    await session.aclose()
-    await builds.aclose()
-    await leadership.release()
-    await store.aclose()
+    folding = PostgresTables(session, build, position=0, token=lambda: leadership.token)
+    try:
+        yield Fold(folding, session, dsn)
+    finally:
+        await session.aclose()
+        await builds.aclose()
+        await leadership.release()
+        await store.aclose()
