@@ -35,7 +35,8 @@ class Prefetching(ABC):
 
     @property
     def build(self) -> str | None:
-        """The build that is probably asked next, where that is known before it is asked."""
+        """The build that is asked next, where it is known before it is asked; whoever does not
+        ask it after all, because another serves by now, asks the whole query again."""
         return None
 
     @abstractmethod

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S: Final = 5.0
-# What needs no lock and no search is answered at once, unless PostgreSQL or the network hangs.
+# What needs no lock and no long search is answered by then, unless PostgreSQL or the network
+# hangs.
 ANSWER_S: Final = 5.0
 # Beyond what any statement of ours is allowed: the network may be what is silent.
 _SILENCE_S: Final = 65.0
@@ -76,7 +77,8 @@ class Found:
 class PostgresConnection(Prefetching):
     """Made, used and closed in one thread. Raises what the driver raises.
 
-    `tables` are those that rows are written to; `standing` is for what reads, see `reading`.
+    `tables` are those that rows are written to. For what reads, see `reading`: `standing`, and
+    `has_heads`, whether the build has columns of beginnings (see `layout`).
     """
 
     def __init__(self, place: PostgresPlace, tables: Mapping[str, Table] | None = None) -> None:
@@ -84,6 +86,7 @@ class PostgresConnection(Prefetching):
         self._is_pooled = place.is_pooled
         self.tables = tables or {}
         self.standing: Standing | None = None
+        self.has_heads = True
         self._ahead: dict[str, dict[tuple[Any, ...], Sequence[Any]]] = {}
         self._plans: Plans | None = None
         self._planned_at = time.monotonic()
@@ -100,7 +103,7 @@ class PostgresConnection(Prefetching):
             rows = ahead.get(_key(parameters))
             if rows is not None:
                 return Found(rows)
-        statement = translated(sql)
+        statement = translated(sql, has_heads=self.has_heads)
         self._planned(statement.plans)
         arguments = statement.arguments(parameters)
         if statement.sql.startswith(("UPDATE", "DELETE", "INSERT")) and (
@@ -185,11 +188,11 @@ class PostgresConnection(Prefetching):
         is what the script ends with; gives the status of its last statement.
         """
         script = [sql]
+        if plans is not None and time.monotonic() - self._planned_at > KEPT_S:
+            script.append("DISCARD PLANS")
+            self._planned_at = time.monotonic()
         if plans is Plans.KEPT:
             script.append(plans.script)
-            if time.monotonic() - self._planned_at > KEPT_S:
-                script.append("DISCARD PLANS")
-                self._planned_at = time.monotonic()
         if then:
             script.append(then)
         status = self.script("; ".join(script), within_s=ANSWER_S)

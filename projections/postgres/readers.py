@@ -30,7 +30,7 @@ from projections.postgres.connection import PostgresConnection, PostgresPlace
 from projections.postgres.dialect import POSTGRES
 from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
 from projections.postgres.plans import Plans
-from projections.postgres.reading import Manner, Reading, Source, read, stand
+from projections.postgres.reading import AHEAD_S, Manner, Reading, Source, read, stand
 from projections.postgres.sessions import Session
 from projections.projection import ProjectionStoreFailed
 from projections.readers import QUERY_TIMEOUT_S
@@ -45,7 +45,6 @@ READERS: Final = 4
 WAIT_S: Final = 10.0
 
 _SETTINGS: Final = {
-    "statement_timeout": str(round(QUERY_TIMEOUT_S * 1000)),
     "idle_in_transaction_session_timeout": "60000",
     "jit": "off",
     "join_collapse_limit": "1",
@@ -53,7 +52,10 @@ _SETTINGS: Final = {
     "enable_mergejoin": "off",
     "max_parallel_workers_per_gather": "0",
 }
-_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    f"SET LOCAL statement_timeout = {round(QUERY_TIMEOUT_S * 1000)}"
+)
 
 
 class ReaderPool:
@@ -64,7 +66,8 @@ class ReaderPool:
         limits = [f"SET LOCAL {name} = {value}" for name, value in _SETTINGS.items()]
         begin = "; ".join([_BEGIN, *limits]) if place.is_pooled else _BEGIN
         self._manner = Manner(begin, place.is_pooled)
-        place = replace(place, settings={**_SETTINGS, **Plans.ANEW.settings})
+        ahead = {"statement_timeout": str(round(AHEAD_S * 1000))}
+        place = replace(place, settings={**_SETTINGS, **Plans.ANEW.settings, **ahead})
         self._size = size
         # The one that was used last comes first, as its caches are warm; last come those that
         # may still be ending their transactions, in turns.

@@ -7,9 +7,10 @@ round trip, and to ask for the ids of keys is another. But a search that is aske
 one statement, and that sees one state by itself. So the first statement of a search is asked
 ahead of any transaction, in a session that stands in the build that served when it last looked;
 whether that serves still, and up to which position, comes along with its rows. A transaction
-begins when something else is asked. What a build holds changes only together with its position:
-so where both are the same, the transaction sees what the first statement saw. Where they are
-not, the query is asked once more, all of it in that one transaction.
+begins when something else is asked. What searches read of a build changes only together with its
+position: so where both are the same, the transaction sees what the first statement saw. Where
+they are not, the query is asked once more, all of it in that one transaction; so it is when the
+query was told of a build (whose ids of keys it then uses) that does not serve any more.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ from projections.runs_views import SQL
 
 T = TypeVar("T")
 
-# What takes this long gains nothing by one round trip less, and should not be asked twice.
+# Ended by PostgreSQL, and then asked in a transaction, which takes as long as searches may.
+AHEAD_S: Final = 1.0
+# What takes this long gains nothing by one round trip less.
 SLOW_S: Final = 0.5
-_SLOW_MAX: Final = 1_000
+UNFIT_S: Final = 30.0
+_UNFIT_MAX: Final = 1_000
 
 _POSITION: Final = SQL["position"]
 _NO_BUILD: Final = "tracker_none"
@@ -40,10 +44,14 @@ _NO_BUILD: Final = "tracker_none"
 _AHEAD: Final = """SELECT b.position, found.* FROM tracker.projection_build b
 LEFT JOIN ({sql}) AS found ON TRUE
 WHERE b.schema_name = current_schema() AND b.retired_at IS NULL"""
-_IS_THAT_STATE: Final = (
-    "SELECT FROM projection WHERE position = {position} AND current_schema() = '{build}'"
+_IS_OF_BUILD: Final = "SELECT FROM projection WHERE current_schema() = '{build}'"
+_AND_OF_POSITION: Final = " AND position = {position}"
+# Or it is of an earlier version; and it may have been replaced meanwhile.
+_BUILD_IS_GONE: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedColumnError,
 )
-_BUILD_IS_GONE: Final = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +86,37 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a session is outside of transactions; `slow` are statements not to ask from there."""
+    """Where a session is outside of transactions."""
 
     source: Source
     build: str
-    slow: set[str] = field(default_factory=set)
+
+
+class Unfit:
+    """Statements that are not to be asked ahead for a while. Used by several threads."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def add(self, sql: str) -> None:
+        if len(self._until) >= _UNFIT_MAX:
+            self._until.clear()
+        self._until[sql] = time.monotonic() + UNFIT_S
+
+    def __contains__(self, sql: str) -> bool:
+        return time.monotonic() < self._until.get(sql, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How transactions begin. Through a pooler nothing can be kept in a session."""
+    """How transactions begin, and what was found out about asking ahead of them.
+
+    Through a pooler nothing can be kept in a session.
+    """
 
     begin: str
     is_pooled: bool
+    unfit: Unfit = field(default_factory=Unfit)
 
 
 def read(
@@ -102,17 +128,33 @@ def read(
     searches: bool,
 ) -> T:
     """What the query gives, with its transaction left open if it has one; none when it raises."""
+    is_ahead = searches
     try:
-        try:
-            return query(Reading(connection, source, manner, is_ahead=searches))
-        except _StateMoved:
-            roll_back(connection)
-            return query(Reading(connection, source, manner, is_ahead=False))
+        while True:
+            try:
+                return query(Reading(connection, source, manner, is_ahead=is_ahead))
+            except _StateMoved:
+                is_ahead = False
+            except asyncpg.UndefinedColumnError:
+                # A build of version 2 serves until the one that replaces it has been made.
+                if not connection.has_heads:
+                    raise
+                is_ahead = connection.has_heads = False
+            _let_go(connection)
     except BaseException:
         roll_back(connection)
         raise
     finally:
+        connection.has_heads = True
         connection.forget_ahead()
+
+
+def _let_go(connection: PostgresConnection) -> None:
+    """Of what one attempt has begun and asked."""
+    connection.forget_ahead()
+    roll_back(connection)
+    if connection.is_closed:
+        raise asyncpg.InterfaceError("the connection was lost between two attempts")
 
 
 def stand(connection: PostgresConnection, source: Source) -> None:
@@ -133,7 +175,9 @@ class Reading(Prefetching):
         standing = connection.standing if is_ahead else None
         self._standing = standing if standing and standing.source == source else None
         self._has_begun = False
-        self._position: int | None = None  # of the state that was seen ahead
+        # Of the state that was seen ahead, and by which statement.
+        self._position: int | None = None
+        self._seen_by = ""
 
     @property
     def build(self) -> str | None:
@@ -145,7 +189,7 @@ class Reading(Prefetching):
         if not self._has_begun:
             plans = translated(sql).plans or Plans.KEPT
             if plans is Plans.ANEW and self._standing is not None and self._position is None:
-                rows = self._ask_ahead(self._standing, sql, parameters)
+                rows = self._ask_ahead(sql, parameters)
                 if rows is not None:
                     return Found(rows)
             self._begin(plans)
@@ -172,17 +216,22 @@ class Reading(Prefetching):
 
     def _begin(self, plans: Plans) -> None:
         then = self._source.entrance
+        if self._standing is not None:
+            then += "; " + _IS_OF_BUILD.format(build=self._standing.build)
         if self._position is not None:
-            then += "; " + _IS_THAT_STATE.format(position=self._position, build=self.build)
+            then += _AND_OF_POSITION.format(position=self._position)
         kept = None if self._manner.is_pooled else plans
         status = self._connection.begin(self._manner.begin, kept, then=then)
         self._has_begun = True
-        if self._position is not None and status != "SELECT 1":
+        if self._standing is not None and status != "SELECT 1":
+            if self._seen_by:
+                self._manner.unfit.add(self._seen_by)  # what changes so fast is asked as a whole
+            self._connection.standing = None
             raise _StateMoved
 
-    def _ask_ahead(self, standing: Standing, sql: str, parameters: Any) -> list[Any] | None:
+    def _ask_ahead(self, sql: str, parameters: Any) -> list[Any] | None:
         """The rows; None where they have to be asked for in a transaction."""
-        if sql in standing.slow:
+        if sql in self._manner.unfit:
             return None
         statement = translated(sql)
         ahead, began = _AHEAD.format(sql=statement.sql), time.monotonic()
@@ -190,20 +239,17 @@ class Reading(Prefetching):
             rows = self._connection.direct(
                 ahead, *statement.arguments(parameters), within_s=ANSWER_S
             )
-        except TimeoutError:
-            rows = None  # a long search, or nobody is there, which a transaction will tell
+        except asyncpg.QueryCanceledError:
+            self._manner.unfit.add(sql)
+            return None
         except _BUILD_IS_GONE:
             rows = []
+        if not rows:  # the build does not serve any more
+            self._connection.standing = None
+            raise _StateMoved
         if time.monotonic() - began > SLOW_S:
-            if len(standing.slow) >= _SLOW_MAX:
-                standing.slow.clear()
-            standing.slow.add(sql)
-        if not rows:
-            self._standing = None
-            if rows is not None:
-                self._connection.standing = None  # the build does not serve any more
-            return None
-        self._position = int(rows[0][0])
+            self._manner.unfit.add(sql)
+        self._position, self._seen_by = int(rows[0][0]), sql
         return [row[1:] for row in rows if row[1] is not None]
 
 

@@ -1,7 +1,7 @@
 """One connection on a thread of its own, for callers in any event loop.
 
-It connects when it is first needed, and again after the connection was lost; nothing is kept
-in the session that a new one, or a pooler's, would not have.
+It connects when it is first needed, and again after the connection was lost; what is kept in the
+session (see `reading`) belongs to the connection, and a new one, or a pooler's, goes without.
 """
 
 from __future__ import annotations

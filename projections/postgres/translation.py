@@ -84,10 +84,12 @@ class Bulk:
 
 
 @lru_cache(_KEPT_MAX)
-def translated(statement: str) -> Translated:
-    """A statement with its parameters, one row at a time."""
+def translated(statement: str, *, has_heads: bool = True) -> Translated:
+    """A statement with its parameters, one row at a time. `has_heads`: see `layout`."""
     text = _HINT.sub("", _COMMENT.sub("", _written_again().get(statement, statement)))
-    text = with_heads(_ORDERED_JOIN.sub(r"JOIN \1\2ON", text))
+    text = _ORDERED_JOIN.sub(r"JOIN \1\2ON", text)
+    if has_heads:
+        text = with_heads(text)
     lists = frozenset(a or b for a, b in _A_LIST.findall(text))
     text = _IN_LIST.sub(lambda found: f"= ANY ({_array(found.group(1))})", text)
     text = _LIST.sub(_unnested, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -17,15 +17,18 @@ from projections.connection import Connection
 from projections.postgres import reading as readings
 from projections.postgres.connection import PostgresPlace
 from projections.postgres.readers import PostgresReaders, ReaderPool
-from projections.postgres.reading import Reading, Source
+from projections.postgres.reading import Reading, Source, Unfit
+from projections.projection import StoreAway
 from projections.read_models import KeyKind, KeySearch, RunSearch
 from projections.runs_queries import RunsQueries
 from projections.runs_views import SQL
+from projections.search.choices import Choices
 from tests.support.logs import batch_to_append, event
 from tests.support.pgbouncer import running_pgbouncer
+from tests.support.postgres_proxy import running_postgres_proxy
 
 SOURCE = Source("default", "runs")
-SCHEMA = "tracker_1_runs_1"
+SCHEMA, REBUILT = "tracker_1_runs_1", "tracker_1_runs_2"
 SEARCH = RunSearch(filter="tags.team = 'vision'")
 # As a search asks: with a question mark.
 IDS_OF_RUNS = "SELECT run_id FROM run WHERE run_no > ?"
@@ -199,8 +202,9 @@ async def test_a_build_that_is_replaced_in_between_is_another_state(
 
 async def rebuilt(side: PostgresReadSide) -> None:
     await side.ask_rebuild("runs")
-    while not all(state.is_over for state in await side.rebuild_states()):
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(60):
+        while not all(state.is_over for state in await side.rebuild_states()):
+            await asyncio.sleep(0.02)
 
 
 async def test_whoever_holds_on_to_a_build_is_not_asking_where_the_session_stands(
@@ -235,23 +239,66 @@ async def test_a_query_of_more_sees_one_state_even_if_rows_come_without_a_positi
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
-async def test_a_build_that_serves_no_more_is_not_asked(
-    side: PostgresReadSide, postgres_dsn: str, runs: RunsQueries, asked: list[str], is_gone: bool
+@pytest.mark.parametrize("way", ["ahead", "not fit", "chosen anew"])
+async def test_a_build_that_serves_no_more_is_not_asked_nor_are_its_keys_used(
+    side: PostgresReadSide,
+    postgres_dsn: str,
+    runs: RunsQueries,
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+    is_gone: bool,
 ) -> None:
     await asked_before(runs)
-    async with asyncio.timeout(60):
-        await rebuilt(side)
+    await rebuilt(side)
     async with connected(postgres_dsn) as other:
         if is_gone:
             await other.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
         else:
             await other.execute(f"UPDATE {SCHEMA}.run_tag SET value = 'of another time'")
+        await other.execute(
+            f"UPDATE {REBUILT}.key SET key_id = 3 - key_id + 1000; "
+            f"UPDATE {REBUILT}.run_tag SET key_id = 3 - key_id + 1000"
+        )
+    with monkeypatch.context() as patch:
+        if way == "not fit":
+            patch.setattr(Unfit, "__contains__", lambda *_: True)
+        if way == "chosen anew":
+            patch.setattr(Choices, "known", lambda *_: None)
 
-    assert await numbers(runs) == {"1"}
+        assert await numbers(runs) == {"1"}
+
     await asked_before(runs)
     asked.clear()
     assert await numbers(runs) == {"1"}
     assert len(asked) == 1, "it stands in the new build now"
+
+
+async def test_a_build_of_version_2_is_read_until_it_is_replaced(
+    side: PostgresReadSide, postgres_dsn: str, runs: RunsQueries, asked: list[str]
+) -> None:
+    """It has no columns of beginnings, but indexes of expressions."""
+    in_order = RunSearch(filter="tags.team LIKE 'vis%'", order_by=["tags.n"])
+    await as_version_2(postgres_dsn)
+    for _ in range(3):
+        assert [run.tags["n"] for run in (await runs.search_runs(in_order)).items] == ["1"]
+
+    await rebuilt(side)
+
+    for _ in range(3):
+        asked.clear()
+        assert [run.tags["n"] for run in (await runs.search_runs(in_order)).items] == ["1"]
+    # Ahead, and in a transaction the runs without the tag.
+    assert len([sql for sql in asked if sql != "ROLLBACK"]) == 3
+
+
+async def as_version_2(dsn: str) -> None:
+    async with connected(dsn) as other:
+        for table in ("run_param", "run_tag"):
+            await other.execute(
+                f"ALTER TABLE {SCHEMA}.{table} DROP COLUMN value_head; CREATE INDEX {table}_value "
+                f"ON {SCHEMA}.{table} (key_id, substr(value, 1, 128), run_no)"
+            )
 
 
 async def test_a_key_that_comes_later_is_found(
@@ -268,18 +315,16 @@ async def test_a_key_that_comes_later_is_found(
 
 
 async def test_a_search_that_takes_long_is_answered_and_not_asked_twice_again(
-    postgres_dsn: str, runs: RunsQueries, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    postgres_dsn: str, runs: RunsQueries, asked: list[str]
 ) -> None:
     await asked_before(runs)
     asked.clear()
     async with connected(postgres_dsn) as other:
         await other.execute(f"BEGIN; LOCK TABLE {SCHEMA}.run")
-        with monkeypatch.context() as patch:
-            patch.setattr(readings, "ANSWER_S", 0.6)
-            searching = asyncio.create_task(numbers(runs))
-            async with asyncio.timeout(60):
-                while not any(sql.startswith("BEGIN ISOLATION") for sql in asked):
-                    await asyncio.sleep(0.02)
+        searching = asyncio.create_task(numbers(runs))
+        async with asyncio.timeout(60):
+            while not any(sql.startswith("BEGIN") for sql in asked):
+                await asyncio.sleep(0.02)
         await other.execute("COMMIT")
         assert await searching == {"1"}
 
@@ -288,13 +333,55 @@ async def test_a_search_that_takes_long_is_answered_and_not_asked_twice_again(
     assert asked[0].startswith("BEGIN"), "it was slow the last time"
 
 
+async def test_what_took_long_is_asked_ahead_again_after_a_while(
+    runs: RunsQueries, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asked_before(runs)
+    with monkeypatch.context() as patch:
+        patch.setattr(readings, "SLOW_S", 0.0)
+        patch.setattr(readings, "UNFIT_S", 0.5)
+        await numbers(runs)
+    asked.clear()
+    await numbers(runs)
+    assert asked[0].startswith("BEGIN")
+    await asyncio.sleep(0.5)
+    asked.clear()
+    await numbers(runs)
+
+    assert not any(sql.startswith("BEGIN") for sql in asked)
+
+
+async def test_a_postgres_that_is_silent_is_given_up_soon_and_asked_again_later(
+    side: PostgresReadSide, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "ANSWER_S", 0.5)
+    async with running_postgres_proxy(postgres_dsn) as (proxy, dsn):
+        pool = ReaderPool(PostgresPlace(dsn), size=1)
+        runs = RunsQueries(PostgresReaders(pool, "default", "runs"))
+        await asked_before(runs)
+        proxy.is_silent = True
+        async with asyncio.timeout(4):
+            with pytest.raises(StoreAway, match="did not answer in time"):
+                await numbers(runs)
+        proxy.is_silent = False
+
+        assert await numbers(runs) == {"1"}
+        await pool.aclose()
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
 async def test_what_nobody_waits_for_any_more_leaves_no_transaction_behind(
-    store: PostgresEventStore, side: PostgresReadSide, postgres_dsn: str, runs: RunsQueries
+    store: PostgresEventStore,
+    side: PostgresReadSide,
+    postgres_dsn: str,
+    runs: RunsQueries,
+    is_ahead: bool,
 ) -> None:
     await asked_before(runs)
     async with connected(postgres_dsn) as other:
         await other.execute(f"BEGIN; LOCK TABLE {SCHEMA}.run")
-        reading = asyncio.create_task(runs.get_run("run1", live_run_ids=frozenset()))
+        asking = numbers(runs) if is_ahead else runs.get_run("run1", live_run_ids=frozenset())
+        reading = asyncio.create_task(asking)
         await asyncio.sleep(0.2)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -304,6 +391,22 @@ async def test_what_nobody_waits_for_any_more_leaves_no_transaction_behind(
     assert await side.wait_for(2, timeout_s=60)
 
     assert await numbers(runs) == {"1", "2"}
+
+
+async def test_a_connection_that_was_cut_is_made_anew(
+    postgres_dsn: str, runs: RunsQueries, pool: ReaderPool
+) -> None:
+    await asked_before(runs)
+    ((pid,),) = await pool.run(
+        lambda reading: reading.begun().direct("SELECT pg_backend_pid()"), SOURCE
+    )
+    async with connected(postgres_dsn) as other:
+        await other.execute(f"SELECT pg_terminate_backend({pid}, 60000)")
+
+    with suppress(StoreAway):  # who asks at once is told to ask again
+        await numbers(runs)
+    for _ in range(3):
+        assert await numbers(runs) == {"1"}
 
 
 async def test_through_a_pooler_nothing_is_asked_ahead(
@@ -323,8 +426,9 @@ async def test_through_a_pooler_nothing_is_asked_ahead(
 
 
 async def test_the_session_that_was_used_last_comes_first_unless_it_is_ending(
-    side: PostgresReadSide, postgres_dsn: str
+    side: PostgresReadSide, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readings, "SLOW_S", 60.0)
     pool = ReaderPool(PostgresPlace(postgres_dsn), size=3)
     sessions: list[int] = []
 

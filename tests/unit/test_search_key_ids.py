@@ -42,3 +42,19 @@ def test_not_more_than_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert kept.of("one", {"a"}) is None
     assert kept.of("one", {"c"}) == {"c": 3}
+
+
+def test_they_are_kept_for_seconds_since_the_first_of_them() -> None:
+    now = [100.0]
+    kept = KeyIds(clock=lambda: now[0])
+    kept.keep("one", {"a": 1})
+    now[0] += key_ids.KEPT_S - 1
+    kept.keep("one", {"b": 2})
+    assert kept.of("one", {"a", "b"}) == {"a": 1, "b": 2}
+
+    now[0] += 1
+
+    assert kept.of("one", {"a"}) is None
+    kept.keep("one", {"a": 3})
+    assert kept.of("one", {"a"}) == {"a": 3}
+    assert kept.of("one", {"b"}) is None
