@@ -35,8 +35,8 @@ class Prefetching(ABC):
 
     @property
     def build(self) -> str | None:
-        """The build that is asked next, where it is known before it is asked; whoever does not
-        ask it after all, because another serves by now, asks the whole query again."""
+        """The build that is asked next, where it is known before it is asked. Where another
+        one serves by then, the whole query is asked again."""
         return None
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """Read-only connections to a projection's file, each on a thread of its own.
 
-A query is one function called with a connection, so it costs one change of threads however
+A query is a function called with a connection, so it costs one change of threads however
 many statements it has, and it sees one state of the file: it runs inside one transaction.
 """
 
@@ -36,11 +36,13 @@ class QueryReaders(Protocol):
     def dialect(self) -> Dialect: ...
 
     async def run(self, query: Callable[[Connection], T], *, searches: bool = False) -> T:
-        """Call `query` with a connection, in a read transaction.
+        """Call `query` with a connection, which sees one state.
 
-        Raises InvalidQuery when what `searches` takes longer than QUERY_TIMEOUT_S, and
-        ProjectionStoreFailed when the tables cannot be read: what asks for one thing by its
-        name is no fault of who asks, however long it takes.
+        It may be called again, if the state that it saw first is not the one it saw later; so
+        it changes nothing but what can be changed twice. Raises InvalidQuery when what
+        `searches` takes longer than QUERY_TIMEOUT_S, and ProjectionStoreFailed when the tables
+        cannot be read: what asks for one thing by its name is no fault of who asks, however
+        long it takes.
         """
         ...
 

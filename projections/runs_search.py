@@ -163,7 +163,7 @@ def _key_ids(
     terms: Sequence[ast.OrderTerm],
     remembered: KeyIds,
 ) -> dict[str, int]:
-    """Of the keys that are spoken of. Whoever then asks for the position has it already."""
+    """Of the keys that are spoken of. Whoever asks for the position later mostly has it then."""
     fields = [*ast.fields_of(expression), *(term.field for term in terms)]
     keys = {f.key for f in fields if isinstance(f, ast.Metric | ast.Param | ast.Tag)}
     if not keys:

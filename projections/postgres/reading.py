@@ -38,6 +38,9 @@ SLOW_S: Final = 0.5
 UNFIT_S: Final = 30.0
 _UNFIT_MAX: Final = 1_000
 
+# The version of the runs projection since which its builds have columns of beginnings.
+_HEADS_SINCE: Final = 3
+
 _POSITION: Final = SQL["position"]
 _NO_BUILD: Final = "tracker_none"
 # Where nothing is found there is one row of NULLs. No search gives NULL first.
@@ -46,12 +49,7 @@ LEFT JOIN ({sql}) AS found ON TRUE
 WHERE b.schema_name = current_schema() AND b.retired_at IS NULL"""
 _IS_OF_BUILD: Final = "SELECT FROM projection WHERE current_schema() = '{build}'"
 _AND_OF_POSITION: Final = " AND position = {position}"
-# Or it is of an earlier version; and it may have been replaced meanwhile.
-_BUILD_IS_GONE: Final = (
-    asyncpg.UndefinedTableError,
-    asyncpg.InvalidSchemaNameError,
-    asyncpg.UndefinedColumnError,
-)
+_BUILD_IS_GONE: Final = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +69,44 @@ class Source:
 
     @property
     def stay(self) -> str:
-        """A statement that goes there for the rest of the session, and says where it is."""
-        return f"SELECT {self._path(is_local=False)}"
+        """A statement that goes there for the rest of the session; gives build and version."""
+        return f"SELECT {self._path(is_local=False)}, {self._serving('version')}"
 
     def _path(self, *, is_local: bool) -> str:
-        serving = (
-            "SELECT schema_name FROM tracker.projection JOIN tracker.projection_build "
-            "USING (workspace, name, number) "
-            f"WHERE workspace = '{self.workspace}' AND name = '{self.name}'"
-        )
-        path = f"coalesce(({serving}), '{_NO_BUILD}')"
+        path = f"coalesce({self._serving('schema_name')}, '{_NO_BUILD}')"
         return f"set_config('search_path', {path}, {str(is_local).lower()})"
+
+    def _serving(self, column: str) -> str:
+        return (
+            f"(SELECT {column} FROM tracker.projection JOIN tracker.projection_build "
+            "USING (workspace, name, number) "
+            f"WHERE workspace = '{self.workspace}' AND name = '{self.name}')"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a session is outside of transactions."""
+    """Where a session is outside of transactions. `has_heads`: see `layout`."""
 
     source: Source
     build: str
+    has_heads: bool
 
 
 class Unfit:
     """Statements that are not to be asked ahead for a while. Used by several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._until: dict[str, float] = {}
 
     def add(self, sql: str) -> None:
         if len(self._until) >= _UNFIT_MAX:
             self._until.clear()
-        self._until[sql] = time.monotonic() + UNFIT_S
+        self._until[sql] = self._clock() + UNFIT_S
 
     def __contains__(self, sql: str) -> bool:
-        return time.monotonic() < self._until.get(sql, 0.0)
+        return self._clock() < self._until.get(sql, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +130,26 @@ def read(
     searches: bool,
 ) -> T:
     """What the query gives, with its transaction left open if it has one; none when it raises."""
-    is_ahead = searches
+    is_ahead, has_heads = searches, True
     try:
         while True:
             try:
-                return query(Reading(connection, source, manner, is_ahead=is_ahead))
+                reading = Reading(
+                    connection, source, manner, is_ahead=is_ahead, has_heads=has_heads
+                )
+                return query(reading)
             except _StateMoved:
                 is_ahead = False
             except asyncpg.UndefinedColumnError:
-                # A build of version 2 serves until the one that replaces it has been made.
-                if not connection.has_heads:
+                if not has_heads:
                     raise
-                is_ahead = connection.has_heads = False
+                # A build of an earlier version serves until its successor has been made.
+                is_ahead = has_heads = False
             _let_go(connection)
     except BaseException:
         roll_back(connection)
         raise
     finally:
-        connection.has_heads = True
         connection.forget_ahead()
 
 
@@ -161,19 +165,26 @@ def stand(connection: PostgresConnection, source: Source) -> None:
     """Be where what is asked ahead of transactions is asked from; outside of any."""
     standing = connection.standing
     if source.schema is None and (standing is None or standing.source != source):
-        ((build,),) = connection.direct(source.stay)
-        connection.standing = Standing(source, build)
+        ((build, version),) = connection.direct(source.stay, within_s=ANSWER_S)
+        connection.standing = Standing(source, build, (version or 0) >= _HEADS_SINCE)
 
 
 class Reading(Prefetching):
-    """The connection of one query. `is_ahead`: its first statement may be."""
+    """The connection of one attempt at a query. `is_ahead`: its first statement may be."""
 
     def __init__(
-        self, connection: PostgresConnection, source: Source, manner: Manner, *, is_ahead: bool
+        self,
+        connection: PostgresConnection,
+        source: Source,
+        manner: Manner,
+        *,
+        is_ahead: bool,
+        has_heads: bool,
     ) -> None:
         self._connection, self._source, self._manner = connection, source, manner
         standing = connection.standing if is_ahead else None
         self._standing = standing if standing and standing.source == source else None
+        connection.has_heads = has_heads and (self._standing is None or self._standing.has_heads)
         self._has_begun = False
         # Of the state that was seen ahead, and by which statement.
         self._position: int | None = None
@@ -233,7 +244,7 @@ class Reading(Prefetching):
         """The rows; None where they have to be asked for in a transaction."""
         if sql in self._manner.unfit:
             return None
-        statement = translated(sql)
+        statement = translated(sql, has_heads=self._connection.has_heads)
         ahead, began = _AHEAD.format(sql=statement.sql), time.monotonic()
         try:
             rows = self._connection.direct(

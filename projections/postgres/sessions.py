@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.connection import ANSWER_S, PostgresConnection, PostgresPlace
 from projections.postgres.errors import DRIVER_ERRORS, is_broken
 from projections.postgres.layout import Table
 from projections.postgres.stalled import END_STALLED, KEPT_WAITING
@@ -109,6 +109,6 @@ def roll_back(connection: PostgresConnection) -> None:
     if connection.is_closed or not connection.in_transaction:
         return
     try:
-        connection.script("ROLLBACK")
+        connection.script("ROLLBACK", within_s=ANSWER_S)
     except DRIVER_ERRORS:
         connection.close()
