@@ -27,6 +27,10 @@ class Connection(Protocol):
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Rows: ...
 
+
+class WritableConnection(Connection, Protocol):
+    """One that folds write rows by."""
+
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from projections import sql
-from projections.connection import Connection
+from projections.connection import Connection, WritableConnection
 from projections.projection import CheckpointMoved, ProjectionStoreFailed
 from projections.sqlite import FileRows, is_about_the_store, open_for_writing, statements
 from projections.table_rows import hashes_of
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class FileTables:
     """See fold_tables.FoldTables. `name` is that of the projection, and of its SQL files."""
 
-    def __init__(self, path: Path, name: str, fill: Callable[[Connection], object]) -> None:
+    def __init__(self, path: Path, name: str, fill: Callable[[WritableConnection], object]) -> None:
         self.label = str(path)
         self.connection = open_for_writing(path, schema=sql.load(f"{name}_schema.sql"), fill=fill)
         self._sql = statements(f"{name}_store.sql")
@@ -29,13 +29,13 @@ class FileTables:
     async def look(self, work: Callable[[Connection], T]) -> T:
         return self._done(work)
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[WritableConnection], T]) -> T:
         return work(self.connection)
 
     def moving(self, to: int) -> AbstractAsyncContextManager[FileTables]:
         return self._moving(to)
 
-    async def put(self, work: Callable[[Connection], T]) -> T:
+    async def put(self, work: Callable[[WritableConnection], T]) -> T:
         return self._done(work)
 
     async def hashes(self, *, without: frozenset[str] = frozenset()) -> Mapping[str, str]:
@@ -63,7 +63,7 @@ class FileTables:
             raise
         self.position = to
 
-    def _done(self, work: Callable[[Connection], T]) -> T:
+    def _done(self, work: Callable[[WritableConnection], T]) -> T:
         try:
             return work(self.connection)
         except sqlite3.Error as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
-from projections.connection import Connection
+from projections.connection import Connection, WritableConnection
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Write(Protocol):
     """The transaction that is open."""
 
-    async def run(self, work: Callable[[Connection], T]) -> T: ...
+    async def run(self, work: Callable[[WritableConnection], T]) -> T: ...
 
 
 class FoldTables(Protocol):
@@ -50,7 +50,7 @@ class FoldTables(Protocol):
         """
         ...
 
-    async def put(self, work: Callable[[Connection], T]) -> T:
+    async def put(self, work: Callable[[WritableConnection], T]) -> T:
         """Write what is no part of the fold, in a transaction of its own."""
         ...
 

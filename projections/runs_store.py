@@ -15,7 +15,7 @@ from typing import Final
 
 from projections import runs_rows as rows
 from projections.artifact_rules import ArtifactChanges, Place, file_row, folder_row
-from projections.connection import Connection
+from projections.connection import Connection, WritableConnection
 from projections.experiment_rules import DEFAULT_EXPERIMENT
 from projections.file_tables import FileTables
 from projections.fold_tables import FoldTables
@@ -102,7 +102,7 @@ class RunsProjection:
         )
 
 
-def put_changes(connection: Connection, changes: Changes) -> None:
+def put_changes(connection: WritableConnection, changes: Changes) -> None:
     """Write what changed, one upsert per touched key, in order of the keys."""
     put = connection.executemany
     put(SQL["insert_key"], changes.keys.items())
@@ -126,7 +126,7 @@ def put_changes(connection: Connection, changes: Changes) -> None:
     put(SQL["put_run_model"], sorted(models.links))
 
 
-def _put_artifacts(connection: Connection, changes: ArtifactChanges) -> None:
+def _put_artifacts(connection: WritableConnection, changes: ArtifactChanges) -> None:
     put = connection.executemany
     put(
         SQL["put_artifact"],
@@ -138,7 +138,7 @@ def _put_artifacts(connection: Connection, changes: ArtifactChanges) -> None:
     put(SQL["remove_artifact_folder"], gone)
 
 
-def _put_experiment_tags(connection: Connection, changes: Changes) -> None:
+def _put_experiment_tags(connection: WritableConnection, changes: Changes) -> None:
     gone: list[Place] = []
     back: list[Place] = []
     deleted: list[rows.Row] = []
@@ -158,6 +158,6 @@ def _put_experiment_tags(connection: Connection, changes: Changes) -> None:
     put(SQL["put_experiment_tag"], standing)
 
 
-def put_first_rows(connection: Connection) -> None:
+def put_first_rows(connection: WritableConnection) -> None:
     connection.execute(SQL["insert_projection"], {"version": RUNS_VERSION})
     connection.executemany(SQL["put_experiment"], [rows.experiment_row(DEFAULT_EXPERIMENT)])

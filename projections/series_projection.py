@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from projections.columns import Columns
-from projections.connection import Connection, prefetch
+from projections.connection import Connection, WritableConnection, prefetch
 from projections.file_tables import FileTables
 from projections.fold_tables import FoldTables, Write
 from projections.log import EventLogReader, StoredBatch
@@ -95,7 +95,7 @@ class SeriesProjection:
         if frames is None:
             frames = await self._read_tail(tail, through=through)
 
-        def sealed(connection: Connection) -> int:
+        def sealed(connection: WritableConnection) -> int:
             sealer = Sealer(connection, tail.run_no)
             for cohort in cohorts(frames):
                 sealer.seal(cohort)
@@ -206,6 +206,6 @@ def _frames_of(stored: StoredBatch) -> list[PlacedFrame]:
     return [(stored.first_position, frame) for frame in columns.metrics]
 
 
-def put_first_rows(connection: Connection) -> None:
+def put_first_rows(connection: WritableConnection) -> None:
     connection.execute(SQL["insert_projection"], (SERIES_VERSION,))
     connection.execute(SQL["insert_next_ids"])

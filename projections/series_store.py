@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from projections.columns import Float64s, Int64s
-from projections.connection import Connection, prefetch
+from projections.connection import Connection, WritableConnection, prefetch
 from projections.series_codec import decode_values, encode_values
 from projections.series_fold import Cohort, RunTail, cuts, stable_order, taken_up
 from projections.series_ints import decode_ints, encode_ints
@@ -49,7 +49,7 @@ def load_run(connection: Connection, run_id: str) -> RunTail | None:
     return RunTail(row[0], run_id, *row[1:]) if row else None
 
 
-def store_runs(connection: Connection, tails: Iterable[RunTail]) -> None:
+def store_runs(connection: WritableConnection, tails: Iterable[RunTail]) -> None:
     rows = [
         (
             tail.run_id, tail.run_no, tail.tail_from, tail.batches, tail.points, tail.bytes,
@@ -67,7 +67,7 @@ class Sealer:
     takes up was there before it, so nothing is read that was not written yet.
     """
 
-    def __init__(self, connection: Connection, run_no: int) -> None:
+    def __init__(self, connection: WritableConnection, run_no: int) -> None:
         self._connection = connection
         self._run_no = run_no
         self._next_axis = self._number("next_id", "axis")

@@ -16,7 +16,7 @@ query was told of a build (whose ids of keys it then uses) that does not serve a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -205,9 +205,6 @@ class Reading(Prefetching):
                     return Found(rows)
             self._begin(plans)
         return self._connection.execute(sql, parameters)
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> object:
-        raise NotImplementedError("what reads writes nothing")
 
     def prefetch(self, sql: str, arguments: Sequence[Sequence[Any]]) -> None:
         self.begun().prefetch(sql, arguments)

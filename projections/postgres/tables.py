@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from projections.connection import Connection
+from projections.connection import Connection, WritableConnection
 from projections.postgres.connection import PostgresConnection
 from projections.postgres.errors import DRIVER_ERRORS, is_about_the_store, store_failed
 from projections.postgres.rows import SchemaRows
@@ -90,13 +90,13 @@ class PostgresTables:
     async def look(self, work: Callable[[Connection], T]) -> T:
         return await self._in_transaction(self._look, work)
 
-    async def put(self, work: Callable[[Connection], T]) -> T:
+    async def put(self, work: Callable[[WritableConnection], T]) -> T:
         return await self._in_transaction(self._write, work)
 
     def moving(self, to: int) -> AbstractAsyncContextManager[PostgresTables]:
         return self._moving(to)
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[WritableConnection], T]) -> T:
         """Inside `moving`."""
 
         def run(connection: PostgresConnection) -> T:
