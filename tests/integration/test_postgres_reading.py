@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -25,6 +25,7 @@ from projections.runs_views import SQL
 from projections.search.choices import Choices
 from tests.support.logs import batch_to_append, event
 from tests.support.pgbouncer import running_pgbouncer
+from tests.support.postgres import connected
 from tests.support.postgres_proxy import running_postgres_proxy
 
 SOURCE = Source("default", "runs")
@@ -103,15 +104,6 @@ async def asked_before(runs: RunsQueries) -> None:
     """The first time finds out how; from then on its session stands in the build."""
     for _ in range(2):
         await numbers(runs)
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def ask(pool: ReaderPool, query: Callable[[Reading], list[str]]) -> list[str]:

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 import pytest
 
 from ingest.errors import StoreUnavailable
@@ -36,7 +35,7 @@ from projections.runs_queries import RunsQueries
 from projections.search.errors import InvalidQuery
 from tests.support.logs import batch_to_append, event
 from tests.support.pgbouncer import running_pgbouncer
-from tests.support.postgres import DURABLE, running_postgres
+from tests.support.postgres import DURABLE, connected, running_postgres
 
 RUNS, _ = KINDS
 SOURCE = Source("default", "runs")
@@ -131,7 +130,7 @@ async def test_of_two_that_believe_they_lead_only_the_latter_folds(
 async def test_a_leader_finds_out_that_another_leads(postgres_dsn: str) -> None:
     async with member(postgres_dsn) as former, member(postgres_dsn) as latter:
         await leads(former)
-        async with asyncpg_connection(postgres_dsn) as connection:
+        async with connected(postgres_dsn) as connection:
             await connection.execute("UPDATE tracker.projection_lease SET expires_at = 'epoch'")
             await leads(latter)
 
@@ -156,7 +155,7 @@ async def test_a_driver_that_fails_in_a_way_of_its_own_ends_no_watch(
         monkeypatch.setattr(PostgresConnection, "direct", failing)
         await tagged(store, 1)
         assert await side.wait_for(1, timeout_s=60)
-        async with asyncpg_connection(postgres_dsn) as connection:
+        async with connected(postgres_dsn) as connection:
             await connection.execute("UPDATE tracker.projection_lease SET token = token + 1")
         async with asyncio.timeout(60):
             while await side.leadership.holds():
@@ -304,7 +303,7 @@ async def test_read_models_that_were_left_out_of_a_backup_are_made_anew(
     async with open_postgres_read_side(store, postgres_dsn, workspace="default") as side:
         await tagged(store, 3)
         assert await side.wait_for(3, timeout_s=60)
-    async with asyncpg_connection(postgres_dsn) as connection:
+    async with connected(postgres_dsn) as connection:
         for schema in await schemas(postgres_dsn):
             await connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
@@ -314,20 +313,11 @@ async def test_read_models_that_were_left_out_of_a_backup_are_made_anew(
 
 
 async def schemas(dsn: str) -> set[str]:
-    async with asyncpg_connection(dsn) as connection:
+    async with connected(dsn) as connection:
         rows = await connection.fetch(
             "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'tracker\\_%'"
         )
     return {row["nspname"] for row in rows}
-
-
-@asynccontextmanager
-async def asyncpg_connection(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def test_a_rebuild_waits_out_a_store_that_is_away_and_folds_nothing_twice(
@@ -341,7 +331,7 @@ async def test_a_rebuild_waits_out_a_store_that_is_away_and_folds_nothing_twice(
             build, projection, store, BuildProgress("runs"),
             reopen=lambda: alone.builds.open(RUNS, build, store),
         )  # fmt: skip
-        async with asyncpg_connection(postgres_dsn) as connection:
+        async with connected(postgres_dsn) as connection:
             # Somebody else's commit, as one of our own that was not heard of.
             elsewhere = await alone.builds.open(RUNS, build, store)
             (first,) = await store.read(after=0, batches_max=1, bytes_max=9_999)
