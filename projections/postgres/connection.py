@@ -18,7 +18,7 @@ import asyncpg
 
 from projections.connection import Prefetching
 from projections.postgres.layout import Table
-from projections.postgres.plans import KEPT_S, Plans
+from projections.postgres.plans import KEPT_AHEAD_S, KEPT_S, Plans
 from projections.postgres.texts import unescaped, unescaped_json
 from projections.postgres.translation import bulk, together, translated
 
@@ -45,11 +45,19 @@ _STATEMENTS_KEPT: Final = 200
 @dataclass(frozen=True, slots=True)
 class PostgresPlace:
     """`uri` may hold a password: it is shown nowhere. `is_pooled`: a pooler is in between,
-    and nothing may be kept in a session, `settings` neither."""
+    and nothing may be kept in a session, `settings` neither. `plans`: how a session begins to
+    have statements planned, unless that is left to PostgreSQL."""
 
     uri: str = field(repr=False)
     is_pooled: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    plans: Plans | None = None
+
+    @property
+    def session_settings(self) -> Mapping[str, str]:
+        if self.is_pooled:
+            return {}
+        return {**self.settings, **(self.plans.settings if self.plans else {})}
 
 
 class Found:
@@ -88,7 +96,9 @@ class PostgresConnection(Prefetching):
         self.standing: Standing | None = None
         self.has_heads = True
         self._ahead: dict[str, dict[tuple[Any, ...], Sequence[Any]]] = {}
+        # In the transaction that is open, and outside of any, as far as it is known.
         self._plans: Plans | None = None
+        self._plans_outside = None if place.is_pooled else place.plans
         self._planned_at = time.monotonic()
         self._used_at = time.monotonic()
         try:
@@ -191,13 +201,26 @@ class PostgresConnection(Prefetching):
         if plans is not None and time.monotonic() - self._planned_at > KEPT_S:
             script.append("DISCARD PLANS")
             self._planned_at = time.monotonic()
-        if plans is Plans.KEPT:
+        if plans is not None and plans is not self._plans_outside:
             script.append(plans.script)
         if then:
             script.append(then)
         status = self.script("; ".join(script), within_s=ANSWER_S)
         self._plans = plans
         return status
+
+    def plan_outside(self, plans: Plans) -> None:
+        """Have what is asked outside of transactions planned so, from now on."""
+        script = []
+        if plans is Plans.KEPT and time.monotonic() - self._planned_at > KEPT_AHEAD_S:
+            script.append("DISCARD PLANS")
+            self._planned_at = time.monotonic()
+        if plans is not self._plans_outside:
+            script.append(plans.lasting_script)
+        if script:
+            self._plans_outside = None
+            self.script("; ".join(script), within_s=ANSWER_S)
+            self._plans_outside = plans
 
     def commit(self) -> None:
         """End the transaction that is open. Raises when there is none, or it has failed."""
@@ -285,10 +308,7 @@ async def _connect(place: PostgresPlace) -> asyncpg.Connection[asyncpg.Record]:
         statement_cache_size=0 if place.is_pooled else _STATEMENTS_KEPT,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=_SILENCE_S,
-        server_settings={
-            "application_name": "tracker",
-            **({} if place.is_pooled else place.settings),
-        },
+        server_settings={"application_name": "tracker", **place.session_settings},
     )
     try:
         async with connection.transaction():

@@ -23,12 +23,15 @@ class PostgresDialect:
     Which side of a join is run first PostgreSQL would still choose by its statistics, and an
     EXISTS it would rather answer for all rows at once, also where few are asked for. What is
     in the way of that: an outer join, of which the condition says nothing that the planner
-    understands, and OFFSET 0.
+    understands, OFFSET 0, and both for a join that looks at what is on its left.
     """
 
     build = "current_schema()"
     ordered_join = " JOIN "
     rows_of_set_per_look = 4.0
+
+    def run_of(self, run_no: str) -> str:
+        return f" JOIN LATERAL (SELECT * FROM run r WHERE r.run_no = {run_no} OFFSET 0) r ON TRUE"
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
         passes = Sql(f"coalesce({alias}.run_no IS NOT NULL AND (") + test + Sql("), FALSE)")

@@ -5,7 +5,9 @@ files, keep the plan that was made for their first use, for a second: what was p
 table was nearly empty reads all of it, and a moment later it may hold a million rows.
 PostgreSQL itself would notice when it next gathers statistics, which is minutes, or never. A
 plan that is kept can only be one along an index, as scans are off. What a search is made of is
-planned anew each time, and may scan.
+planned anew each time, and may scan; unless its text says all of how it is run (see
+`search.sql_text.SETTLED`). Asked ahead of transactions that keeps its plan for longer: its joins
+have one order, and what takes long there is ended, and asked in a transaction.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from enum import Enum
 from typing import Final
 
 KEPT_S: Final = 1.0
+KEPT_AHEAD_S: Final = 10.0
 
 
 class Plans(Enum):
-    """The value are the settings. A session begins with those of ANEW."""
+    """The value are the settings."""
 
     KEPT = ("force_generic_plan", "off")
     ANEW = ("force_custom_plan", "on")
@@ -35,6 +38,15 @@ class Plans(Enum):
     @property
     def columns(self) -> str:
         """The same, as what a SELECT gives."""
+        return self._columns(is_local=True)
+
+    @property
+    def lasting_script(self) -> str:
+        """Sets them for the rest of a session."""
+        return f"SELECT {self._columns(is_local=False)}"
+
+    def _columns(self, *, is_local: bool) -> str:
         return ", ".join(
-            f"set_config('{name}', '{value}', TRUE)" for name, value in self.settings.items()
+            f"set_config('{name}', '{value}', {str(is_local).lower()})"
+            for name, value in self.settings.items()
         )

@@ -67,7 +67,7 @@ class ReaderPool:
         begin = "; ".join([_BEGIN, *limits]) if place.is_pooled else _BEGIN
         self._manner = Manner(begin, place.is_pooled)
         ahead = {"statement_timeout": str(round(AHEAD_S * 1000))}
-        place = replace(place, settings={**_SETTINGS, **Plans.ANEW.settings, **ahead})
+        place = replace(place, settings={**_SETTINGS, **ahead}, plans=Plans.ANEW)
         self._size = size
         # The one that was used last comes first, as its caches are warm; last come those that
         # may still be ending their transactions, in turns.

@@ -244,6 +244,7 @@ class Reading(Prefetching):
         statement = translated(sql, has_heads=self._connection.has_heads)
         ahead, began = _AHEAD.format(sql=statement.sql), time.monotonic()
         try:
+            self._connection.plan_outside(Plans.KEPT if statement.is_settled else Plans.ANEW)
             rows = self._connection.direct(
                 ahead, *statement.arguments(parameters), within_s=ANSWER_S
             )

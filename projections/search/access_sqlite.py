@@ -3,8 +3,9 @@
 An access yields the run numbers of the runs that may fulfil one top-level condition.
 `rows` selects them; `bound` selects at least as many from the index alone, so that counting
 it (up to a cap) is cheap and tells how selective the condition is. `is_exact` says that
-`rows` fulfil the condition and it need not be checked again; `is_of_index`, that an index of
-keys and values tells them, without a look at each row.
+`rows` fulfil the condition and it need not be checked again; `is_of_keys`, that an index of
+keys and values leads to them, whatever the value is; `is_of_index`, that it tells them, without
+a look at each row.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Access:
     rows: Sql
     bound: Sql
     is_exact: bool = True
+    is_of_keys: bool = False
     is_of_index: bool = False
 
 
@@ -134,8 +136,8 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
     bound = base if narrow == TRUE else base + Sql(" AND ") + narrow
     is_whole = narrow is test or _says_all(condition)
     if test == TRUE or is_whole:
-        return Access(bound, bound, is_of_index=True)
-    return Access(bound + Sql(" AND (") + test + Sql(")"), bound)
+        return Access(bound, bound, is_of_keys=True, is_of_index=True)
+    return Access(bound + Sql(" AND (") + test + Sql(")"), bound, is_of_keys=True)
 
 
 def _dataset_access(

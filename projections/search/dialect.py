@@ -35,6 +35,10 @@ class Dialect(Protocol):
         """A join of which the left side comes first when the query is run."""
         ...
 
+    def run_of(self, run_no: str) -> str:
+        """An ordered join of the run `r` that has this number."""
+        ...
+
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
         """(join, condition) that keep what has this row, if the row passes the test.
 
@@ -106,6 +110,9 @@ class SqliteDialect:
     build = "''"
     ordered_join = " CROSS JOIN "
     rows_of_set_per_look = 1.0
+
+    def run_of(self, run_no: str) -> str:
+        return f"{self.ordered_join}run r ON r.run_no = {run_no}"
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
         return Sql(self.ordered_join) + row, test

@@ -33,7 +33,7 @@ from projections.search.compile_sqlite import compile_filter
 from projections.search.fields import RUNS
 from projections.search.order_sqlite import Order, order_of
 from projections.search.run_selection import RunSelection
-from projections.search.sql_text import TRUE, Sql, all_of
+from projections.search.sql_text import NOTHING, TRUE, Sql, all_of, enclosed
 from projections.search.walk_sqlite import Stratum, Walk, walk_of
 
 # A yield is counted up to this many index entries: some milliseconds.
@@ -53,11 +53,15 @@ _ALL_ROWS: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One SELECT of run numbers in order; `condition` is everything but the page."""
+    """One SELECT of run numbers in order; `condition` is everything but the page.
+
+    `is_settled`: its text says all of how it is run, whatever the values in it are.
+    """
 
     source: Sql
     condition: Sql
     order: Order
+    is_settled: bool = False
 
 
 def plan(selection: RunSelection, choice: Choice) -> list[Query]:
@@ -217,18 +221,21 @@ def _access(selection: RunSelection, choice: Choice) -> Access | None:
 
 
 def _driven(selection: RunSelection, choice: Choice) -> Query:
-    access = _access(selection, choice)
+    access, dialect = _access(selection, choice), selection.entity.dialect
+    is_settled = access is not None and access.is_of_keys
     if access is None:
-        driving, run_join = Sql("run r"), Sql("")
+        driving, run_join = Sql("run r"), NOTHING
         checks = selection.checks(choice, run_no="r.run_no", without=frozenset())
     else:
-        driving = Sql("(") + access.rows + Sql(") d")
-        run_join = Sql(f"{selection.entity.dialect.ordered_join}run r ON r.run_no = d.run_no")
+        driving = enclosed(access.rows) + Sql(" d")
+        by_number = f"{dialect.ordered_join}run r ON r.run_no = d.run_no"
+        run_join = Sql(dialect.run_of("d.run_no") if is_settled else by_number)
         covered = {choice.by} if access.is_exact and choice.by is not None else ()
         without = frozenset[ast.Expression](covered)
         checks = selection.checks(choice, run_no="d.run_no", without=without)
     order = order_of(selection.terms, selection.entity, aliases=checks.aliases)
-    return Query(driving + checks.joins + run_join + order.joins, checks.condition, order)
+    source = driving + checks.joins + run_join + order.joins
+    return Query(source, checks.condition, order, is_settled)
 
 
 def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:

@@ -25,6 +25,8 @@ class Sql:
 TRUE: Final = Sql("TRUE")
 FALSE: Final = Sql("FALSE")
 NOTHING: Final = Sql("")
+SETTLED: Final = "/* settled */"
+"""In a statement whose text says all of how it is run, so that one plan does for all values."""
 
 
 def join(separator: str, pieces: Iterable[Sql]) -> Sql:

@@ -76,6 +76,25 @@ def test_a_rare_condition_is_driven_from(connection: sqlite3.Connection) -> None
     assert "run_param d INDEXED BY run_param_value" in query.source.text
 
 
+@pytest.mark.parametrize(
+    ("filter", "is_settled"),
+    [
+        ("params.rare = '77'", True),
+        ("metrics.few > 3", True),
+        ("start_time > 2990", False),
+        ("run_id = 'run7'", False),
+        ("attributes.status = 'RUNNING'", False),
+        ("dataset.name = 'd'", False),
+    ],
+)
+def test_what_is_driven_from_rows_of_keys_is_settled_by_its_text(
+    connection: sqlite3.Connection, filter: str, is_settled: bool
+) -> None:
+    (query,) = planned(connection, filter, "end_time")
+
+    assert query.is_settled is is_settled
+
+
 def test_the_rarest_of_several_is_driven_from(connection: sqlite3.Connection) -> None:
     (query,) = planned(
         connection, "params.half = '1' AND params.lr < 0.001 AND metrics.acc > 0.5", "metrics.acc"

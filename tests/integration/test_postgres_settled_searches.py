@@ -1,0 +1,235 @@
+"""Searches whose text says all of how they are run: PostgreSQL plans them once for all values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+import asyncpg
+import pytest
+
+from projections.postgres.connection import PostgresConnection
+from projections.postgres.plans import Plans
+from projections.postgres.readers import PostgresReaders, ReaderPool
+from projections.postgres.reading import Reading, Source
+from projections.read_models import RunSearch
+from projections.runs_queries import RunsQueries
+from projections.search.sql_text import SETTLED
+from tests.support.postgres import connected, fresh_database
+from tests.support.run_tables import MetricRow, RunRow
+from tests.support.runs_backends import PostgresRuns, postgres_runs
+
+SOURCE = Source("default", "runs")
+RUN_COUNT = 3_000
+WALKED = RunSearch(filter="params.half = '1'", order_by=("metrics.acc DESC",))
+# The run itself, in a subquery of the same alias, is shown as r_1.
+TABLE = re.compile(r"Scan (?:Backward )?(?:using \w+ )?on (run\w*) ([a-z]\d?)(?:_1)? ")
+
+
+@pytest.fixture(scope="module")
+def backend(
+    postgres_server_dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresRuns]:
+    with fresh_database(postgres_server_dsn) as dsn, postgres_runs(dsn) as backend:
+        tables = backend.tables(tmp_path_factory.mktemp("settled"))
+        tables.put(runs=map(_run, range(RUN_COUNT)))
+        tables.close()
+        yield backend
+
+
+def _run(n: int) -> RunRow:
+    return RunRow(
+        f"run{n}",
+        experiment_id=str(n % 3),
+        start_us=n,
+        params={"half": str(n % 2), "rare": str(n % 500)},
+        tags={"team": f"t{n % 300}"},
+        metrics={"acc": MetricRow.of((n * 7919 % RUN_COUNT) / RUN_COUNT)},
+    )
+
+
+@pytest.fixture
+async def pool(backend: PostgresRuns) -> AsyncIterator[ReaderPool]:
+    async with connected(backend.place.uri) as connection:
+        await connection.execute("ANALYZE")
+    pool = ReaderPool(backend.place, size=1)
+    yield pool
+    await pool.aclose()
+
+
+@pytest.fixture
+def runs(pool: ReaderPool) -> RunsQueries:
+    return RunsQueries(PostgresReaders(pool, "default", "runs"))
+
+
+async def asked(runs: RunsQueries, search: RunSearch, *, times: int = 3) -> list[str]:
+    """The first time finds out how, in a transaction; then it is asked ahead of any."""
+    pages = [await runs.search_runs(search) for _ in range(times)]
+    found = [[run.run_id for run in page.items] for page in pages]
+    assert found == found[:1] * times
+    return found[0]
+
+
+async def uses(pool: ReaderPool) -> dict[str, tuple[int, int]]:
+    """Of statements asked ahead: how often (a plan for all values, one of its own) was used."""
+    sql = "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
+    rows = await pool.run(lambda reading: reading.begun().direct(sql), SOURCE)
+    return {sql: (kept, anew) for sql, kept, anew in rows if "AS found ON TRUE" in sql}
+
+
+async def kept_plan(pool: ReaderPool) -> str:
+    """Of the settled statement that was asked ahead."""
+
+    def explained(reading: Reading) -> str:
+        connection = reading.begun()
+        connection.script(Plans.KEPT.script)
+        ((name, sql),) = (
+            (name, sql)
+            for name, sql in connection.direct("SELECT name, statement FROM pg_prepared_statements")
+            if SETTLED in sql and "AS found ON TRUE" in sql
+        )
+        nothing = ", ".join("NULL" for _ in set(re.findall(r"\$\d+", sql)))
+        return "\n".join(
+            line for (line,) in connection.direct(f"EXPLAIN EXECUTE {name}({nothing})")
+        )
+
+    return await pool.run(explained, SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("filter", "order_by", "tables"),
+    [
+        # In the order of an index of all runs, which a planner is drawn to that knows no values.
+        ("metrics.acc > 2", (), ["run_metric d", "run r"]),
+        ("tags.team = 't7'", ("start_time",), ["run_tag d", "run r"]),
+        ("params.rare = '7'", ("metrics.acc",), ["run_param d", "run r", "run_metric o0"]),
+        (
+            "params.rare = '7' AND metrics.acc > 0.1 AND run_name LIKE 'run%'",
+            ("end_time",),
+            ["run_param d", "run_metric c0", "run r"],
+        ),
+        (
+            "params.rare IN ('7', '9') AND tags.team != 't1' AND params.half = '1'",
+            ("metrics.acc", "tags.team"),
+            ["run_param d", "run_tag c0", "run_param c1", "run r", "run_metric o0"],
+        ),
+    ],
+    ids=["by start, of nothing", "by start", "by metric", "by end", "by two"],
+)
+async def test_it_is_run_in_the_order_of_its_text_along_indexes(
+    filter: str, order_by: tuple[str, ...], tables: list[str], runs: RunsQueries, pool: ReaderPool
+) -> None:
+    await asked(runs, RunSearch(filter=filter, order_by=order_by))
+
+    plan = await kept_plan(pool)
+
+    assert [" ".join(found) for found in TABLE.findall(plan)] == tables, plan
+    assert "Index Scan using run_pkey on run r_1" in plan
+    assert "Seq Scan on run" not in plan
+
+
+async def test_it_keeps_its_plan_and_what_walks_is_planned_anew_each_time(
+    runs: RunsQueries, pool: ReaderPool
+) -> None:
+    first, second = (RunSearch(filter=f"params.rare = '{n}'") for n in (7, 9))
+    assert len(await asked(runs, first)) == len(await asked(runs, second)) == 6
+    assert len(await asked(runs, WALKED)) == WALKED.max_results
+    assert len(await asked(runs, first)) == 6
+
+    found = await uses(pool)
+
+    settled = [used for sql, used in found.items() if SETTLED in sql]
+    others = [used for sql, used in found.items() if SETTLED not in sql]
+    assert settled == [(2 + 2 + 3, 0)]  # one text for both
+    assert others == [(0, 2)]
+
+
+async def test_a_plan_is_not_kept_for_long(
+    runs: RunsQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts: list[str] = []
+    script = PostgresConnection.script
+
+    def noting(self: PostgresConnection, sql: str, *, within_s: float | None = None) -> str:
+        scripts.append(sql)
+        return script(self, sql, within_s=within_s)
+
+    search = RunSearch(filter="params.rare = '7'")
+    await asked(runs, search)
+    await asked(runs, WALKED)
+    monkeypatch.setattr(PostgresConnection, "script", noting)
+
+    await asked(runs, search)
+    assert scripts == [Plans.KEPT.lasting_script]
+    scripts.clear()
+    monkeypatch.setattr("projections.postgres.connection.KEPT_AHEAD_S", 0.0)
+    await asked(runs, search, times=1)
+    assert scripts == ["DISCARD PLANS"]
+    scripts.clear()
+    await asked(runs, WALKED, times=1)
+
+    assert scripts == [Plans.ANEW.lasting_script]
+
+
+@pytest.mark.parametrize("within", Plans)
+@pytest.mark.parametrize("outside", Plans)
+async def test_a_transaction_plans_as_it_wants_and_the_session_as_before(
+    outside: Plans, within: Plans, runs: RunsQueries, pool: ReaderPool
+) -> None:
+    await asked(runs, WALKED)
+
+    def modes(reading: Reading) -> list[str]:
+        connection = reading._connection
+        connection.plan_outside(outside)
+        connection.begin("BEGIN", within)
+        ((there,),) = connection.direct("SELECT current_setting('plan_cache_mode')")
+        connection.script("ROLLBACK")
+        ((then,),) = connection.direct("SELECT current_setting('plan_cache_mode')")
+        return [there, then]
+
+    found = await pool.run(modes, SOURCE)
+
+    assert found == [within.settings["plan_cache_mode"], outside.settings["plan_cache_mode"]]
+
+
+async def test_how_a_session_plans_is_said_again_when_it_is_not_known(
+    pool: ReaderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = PostgresConnection.script
+
+    def unheard(self: PostgresConnection, sql: str, *, within_s: float | None = None) -> str:
+        script(self, sql, within_s=within_s)
+        raise asyncpg.QueryCanceledError
+
+    def mode(reading: Reading) -> str:
+        connection = reading._connection
+        connection.plan_outside(Plans.ANEW)
+        with monkeypatch.context() as patched, suppress(asyncpg.QueryCanceledError):
+            patched.setattr(PostgresConnection, "script", unheard)
+            connection.plan_outside(Plans.KEPT)
+        connection.plan_outside(Plans.ANEW)
+        return str(connection.direct("SELECT current_setting('plan_cache_mode')")[0][0])
+
+    assert await pool.run(mode, SOURCE) == Plans.ANEW.settings["plan_cache_mode"]
+
+
+async def test_what_took_long_is_planned_for_its_values_in_a_transaction(
+    runs: RunsQueries, pool: ReaderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = RunSearch(filter="params.rare = '7'")
+    await asked(runs, search)
+    monkeypatch.setattr("projections.postgres.reading.SLOW_S", -1.0)
+    await asked(runs, search, times=1)
+    monkeypatch.undo()
+    used = await uses(pool)
+
+    await asked(runs, search, times=1)
+
+    assert await uses(pool) == used  # it was not asked ahead
+    sql = "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
+    rows = await pool.run(lambda reading: reading.begun().direct(sql), SOURCE)
+    ((kept, anew),) = (
+        row[1:] for row in rows if SETTLED in row[0] and "AS found ON TRUE" not in row[0]
+    )
+    assert (kept, anew) == (0, 2)
