@@ -7,6 +7,12 @@ cost everything twice, so one server per workspace leads. Whoever finds the leas
 the database's clock, takes it and raises its token. A leader renews it from a task of its own,
 however long a fold takes. One that was paused or cut off may believe that it leads while
 another does: its writes are refused, as they are tied to its token in their own transaction.
+
+When a process is killed, PostgreSQL hears at once that its connection has ended, and shows its
+session no more. So a lease whose session is gone is taken before it expires, unless it was
+renewed just now: a leader that lost its connection only has the time for two renewals. A whole
+machine that is lost says nothing, and neither does a session behind a pooler: there the lease
+has to expire. Whose sessions are not to be seen, for want of rights, counts as being there.
 """
 
 from __future__ import annotations
@@ -27,23 +33,37 @@ logger = logging.getLogger(__name__)
 
 TTL_S: Final = 3.0
 RENEW_S: Final = 0.75
+GONE_S: Final = 2 * RENEW_S
+"""Since the last renewal, until the lease of a session that is gone can be taken."""
 
 _MAKE: Final = """
 INSERT INTO tracker.projection_lease VALUES ($1, 0, '', '-infinity') ON CONFLICT DO NOTHING
 """
-_HAS_LAPSED: Final = """
-SELECT FROM tracker.projection_lease WHERE workspace = $1 AND expires_at < clock_timestamp()
+# $1: the workspace; $2: how long a lease lasts.
+_IS_FREE: Final = f"""
+workspace = $1 AND (
+  expires_at < clock_timestamp()
+  OR expires_at < clock_timestamp() + ($2::float8 - {GONE_S}) * interval '1 s'
+    AND backend_pid IS NOT NULL AND NOT EXISTS (
+      SELECT FROM pg_stat_activity a
+      WHERE a.pid = backend_pid AND coalesce(a.backend_start, l.backend_start) = l.backend_start
+    )
+)
 """
-_TAKE: Final = """
-UPDATE tracker.projection_lease
-SET token = token + 1, holder = $2, expires_at = clock_timestamp() + $3::float8 * interval '1 s'
-WHERE workspace = $1 AND expires_at < clock_timestamp()
-RETURNING token
+_HAS_LAPSED: Final = f"SELECT FROM tracker.projection_lease l WHERE {_IS_FREE}"
+# $3: whether a session is that of whoever uses it.
+_HELD: Final = """
+expires_at = clock_timestamp() + $2::float8 * interval '1 s',
+(backend_pid, backend_start) = (
+  SELECT pid, backend_start FROM pg_stat_activity WHERE $3 AND pid = pg_backend_pid()
+)
 """
-_RENEW: Final = """
-UPDATE tracker.projection_lease SET expires_at = clock_timestamp() + $3::float8 * interval '1 s'
-WHERE workspace = $1 AND token = $2
-RETURNING token
+_TAKE: Final = f"""
+UPDATE tracker.projection_lease l SET token = token + 1, holder = $4, {_HELD}
+WHERE {_IS_FREE} RETURNING token
+"""
+_RENEW: Final = f"""
+UPDATE tracker.projection_lease SET {_HELD} WHERE workspace = $1 AND token = $4 RETURNING token
 """
 _RELEASE: Final = """
 UPDATE tracker.projection_lease SET expires_at = '-infinity'
@@ -59,6 +79,7 @@ class PostgresLeadership:
         self._workspace = workspace
         self._ttl_s = ttl_s
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._held = (ttl_s, not session.is_pooled)
         self._token: int | None = None
         self._is_there = False  # the lease's row
         self._renewing: asyncio.Task[None] | None = None
@@ -76,11 +97,11 @@ class PostgresLeadership:
             if not self._is_there:
                 await self._ask(_MAKE)
                 self._is_there = True
-            if not await self._ask(_HAS_LAPSED):
+            if not await self._ask(_HAS_LAPSED, self._ttl_s):
                 return False
             # Whoever led until now may sleep, with locks on what is to be written.
             await self._session.run(lambda c: c.script(END_STALLED, within_s=ANSWER_S))
-            taken = await self._ask(_TAKE, self._holder, self._ttl_s)
+            taken = await self._ask(_TAKE, *self._held, self._holder)
         except DRIVER_ERRORS as error:
             raise store_failed(error, "the lease of the projections cannot be read") from error
         if not taken:
@@ -115,7 +136,7 @@ class PostgresLeadership:
             await asyncio.sleep(RENEW_S)
             token = self._token
             try:
-                kept = await self._ask(_RENEW, token, self._ttl_s)
+                kept = await self._ask(_RENEW, *self._held, token)
             except DRIVER_ERRORS as error:
                 logger.warning("projections: the lease cannot be renewed: %s", reason_of(error))
                 continue

@@ -31,6 +31,10 @@ class Session:
         self._connection: PostgresConnection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
+    @property
+    def is_pooled(self) -> bool:
+        return self._place.is_pooled
+
     async def run(self, work: Callable[[PostgresConnection], T]) -> T:
         """Call `work` with the connection, in its thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)

@@ -1,0 +1,6 @@
+-- The session by which the lease of the read models was taken or renewed last (pid and
+-- backend_start of pg_stat_activity): where it is gone, so is its server, mostly. Null through a
+-- pooler, whose sessions outlive who uses them.
+ALTER TABLE tracker.projection_lease
+    ADD COLUMN backend_pid integer,
+    ADD COLUMN backend_start timestamptz;
