@@ -24,7 +24,7 @@ from projections.search.paging import Cursor, SortValue, decode_token, encode_to
 from projections.search.parser import parse_filter, parse_order
 from projections.search.plan_sqlite import Query, choose, plan
 from projections.search.run_selection import RunSelection
-from projections.search.sql_text import SETTLED, TRUE, Sql, all_of, join
+from projections.search.sql_text import ONE_PLAN, TRUE, Sql, all_of, join
 
 _LIFECYCLES: Final = {
     ViewType.ACTIVE_ONLY: Sql(IS_ACTIVE),
@@ -214,7 +214,7 @@ def _statement(
         else:
             condition = all_of([condition, after(columns, behind)])
     yield (
-        Sql(f"SELECT {SETTLED} " if query.is_settled else "SELECT ")
+        Sql(f"SELECT {ONE_PLAN} " if query.has_one_plan else "SELECT ")
         + state
         + select_list(columns)
         + Sql(" FROM ")

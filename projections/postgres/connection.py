@@ -96,9 +96,10 @@ class PostgresConnection(Prefetching):
         self.standing: Standing | None = None
         self.has_heads = True
         self._ahead: dict[str, dict[tuple[Any, ...], Sequence[Any]]] = {}
-        # In the transaction that is open, and outside of any, as far as it is known.
+        # In the transaction that was begun last, and outside of any, as far as it is known.
         self._plans: Plans | None = None
         self._plans_outside = None if place.is_pooled else place.plans
+        self._asked_for: Plans | None = None
         self._planned_at = time.monotonic()
         self._used_at = time.monotonic()
         try:
@@ -197,30 +198,40 @@ class PostgresConnection(Prefetching):
         `plans`: how it has statements planned; they are then planned as each wants it. `then`
         is what the script ends with; gives the status of its last statement.
         """
-        script = [sql]
-        if plans is not None and time.monotonic() - self._planned_at > KEPT_S:
+        script, planned_at = [sql], self._planned_at
+        if plans is not None and time.monotonic() - planned_at > KEPT_S:
             script.append("DISCARD PLANS")
-            self._planned_at = time.monotonic()
+            planned_at = time.monotonic()
         if plans is not None and plans is not self._plans_outside:
             script.append(plans.script)
         if then:
             script.append(then)
         status = self.script("; ".join(script), within_s=ANSWER_S)
-        self._plans = plans
+        self._plans, self._planned_at = plans, planned_at
         return status
 
     def plan_outside(self, plans: Plans) -> None:
-        """Have what is asked outside of transactions planned so, from now on."""
-        script = []
-        if plans is Plans.KEPT and time.monotonic() - self._planned_at > KEPT_AHEAD_S:
+        """Have what is asked outside of transactions planned so, from now on.
+
+        To say so is a round trip. Plans are kept only when that was wanted the last time, too:
+        else what takes turns with something else would pay for each turn, and gain nothing.
+        """
+        assert not self._is_pooled
+        assert not self.in_transaction
+        asked_before, self._asked_for = self._asked_for, plans
+        is_new = plans is Plans.KEPT and asked_before is not Plans.KEPT
+        if is_new and self._plans_outside is Plans.ANEW:
+            return
+        script, planned_at = [], self._planned_at
+        if plans is Plans.KEPT and time.monotonic() - planned_at > KEPT_AHEAD_S:
             script.append("DISCARD PLANS")
-            self._planned_at = time.monotonic()
+            planned_at = time.monotonic()
         if plans is not self._plans_outside:
             script.append(plans.lasting_script)
         if script:
             self._plans_outside = None
             self.script("; ".join(script), within_s=ANSWER_S)
-            self._plans_outside = plans
+            self._plans_outside, self._planned_at = plans, planned_at
 
     def commit(self) -> None:
         """End the transaction that is open. Raises when there is none, or it has failed."""

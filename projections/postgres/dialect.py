@@ -30,7 +30,9 @@ class PostgresDialect:
     ordered_join = " JOIN "
     rows_of_set_per_look = 4.0
 
-    def run_of(self, run_no: str) -> str:
+    def run_join(self, run_no: str, *, is_of_run: bool) -> str:
+        if is_of_run:  # the planner may see that both are one row
+            return f"{self.ordered_join}run r ON r.run_no = {run_no}"
         return f" JOIN LATERAL (SELECT * FROM run r WHERE r.run_no = {run_no} OFFSET 0) r ON TRUE"
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:

@@ -5,9 +5,9 @@ files, keep the plan that was made for their first use, for a second: what was p
 table was nearly empty reads all of it, and a moment later it may hold a million rows.
 PostgreSQL itself would notice when it next gathers statistics, which is minutes, or never. A
 plan that is kept can only be one along an index, as scans are off. What a search is made of is
-planned anew each time, and may scan; unless its text says all of how it is run (see
-`search.sql_text.SETTLED`). Asked ahead of transactions that keeps its plan for longer: its joins
-have one order, and what takes long there is ended, and asked in a transaction.
+planned anew each time, and may scan; unless it is best run the same way whatever its values are
+(`search.sql_text.ONE_PLAN`). Asked ahead of transactions that keeps its plan, and for longer: the
+order of its joins is fixed, and what takes long there is ended, and asked in a transaction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEPT_AHEAD_S: Final = 10.0
 
 
 class Plans(Enum):
-    """The value are the settings."""
+    """Each is its settings."""
 
     KEPT = ("force_generic_plan", "off")
     ANEW = ("force_custom_plan", "on")

@@ -28,6 +28,7 @@ from projections.postgres.plans import Plans
 from projections.postgres.sessions import roll_back
 from projections.postgres.translation import translated
 from projections.runs_views import SQL
+from projections.search.sql_text import keys_written
 
 T = TypeVar("T")
 
@@ -239,12 +240,14 @@ class Reading(Prefetching):
 
     def _ask_ahead(self, sql: str, parameters: Any) -> list[Any] | None:
         """The rows; None where they have to be asked for in a transaction."""
+        if translated(sql).has_one_plan:
+            sql, parameters = keys_written(sql, parameters)
         if sql in self._manner.unfit:
             return None
         statement = translated(sql, has_heads=self._connection.has_heads)
         ahead, began = _AHEAD.format(sql=statement.sql), time.monotonic()
         try:
-            self._connection.plan_outside(Plans.KEPT if statement.is_settled else Plans.ANEW)
+            self._connection.plan_outside(Plans.KEPT if statement.has_one_plan else Plans.ANEW)
             rows = self._connection.direct(
                 ahead, *statement.arguments(parameters), within_s=ANSWER_S
             )

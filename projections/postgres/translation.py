@@ -22,7 +22,7 @@ from typing import Any, Final
 from projections.postgres.layout import Table, with_heads
 from projections.postgres.plans import Plans
 from projections.postgres.texts import escaped, escaped_value
-from projections.search.sql_text import SETTLED
+from projections.search.sql_text import ONE_PLAN
 from projections.sqlite import statements
 
 # What searches are made of has no end; the fixed statements are some hundreds.
@@ -60,14 +60,14 @@ class Translated:
 
     Of the parameters in `lists` the value is a JSON list. `plans`: the blocks of the .sql files
     name their parameters, what a search is made of does not; one without any does not care.
-    `is_settled`: see `search.sql_text.SETTLED`.
+    `has_one_plan`: see `search.sql_text.ONE_PLAN`.
     """
 
     sql: str
     names: tuple[str, ...] = ()
     lists: frozenset[str] = frozenset()
     plans: Plans | None = None
-    is_settled: bool = False
+    has_one_plan: bool = False
 
     def arguments(self, given: Any) -> list[Any]:
         if not self.names:
@@ -112,7 +112,7 @@ def translated(statement: str, *, has_heads: bool = True) -> Translated:
         tuple(names),
         lists,
         Plans.KEPT if names else Plans.ANEW if "?" in statement else None,
-        is_settled=SETTLED in statement,
+        has_one_plan=ONE_PLAN in statement,
     )
 
 

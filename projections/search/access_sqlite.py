@@ -3,9 +3,9 @@
 An access yields the run numbers of the runs that may fulfil one top-level condition.
 `rows` selects them; `bound` selects at least as many from the index alone, so that counting
 it (up to a cap) is cheap and tells how selective the condition is. `is_exact` says that
-`rows` fulfil the condition and it need not be checked again; `is_of_keys`, that an index of
-keys and values leads to them, whatever the value is; `is_of_index`, that it tells them, without
-a look at each row.
+`rows` fulfil the condition and it need not be checked again; `is_of_index`, that an index of
+keys and values tells them, without a look at each row; `is_of_runs`, that they are read from
+the runs' own rows; `has_one_plan`, that they are best read the same way whatever the values are.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Access:
     rows: Sql
     bound: Sql
     is_exact: bool = True
-    is_of_keys: bool = False
     is_of_index: bool = False
+    is_of_runs: bool = False
+    has_one_plan: bool = False
 
 
 def access_for(condition: ast.Expression, entity: RunEntity) -> Access | None:
@@ -62,7 +63,7 @@ def experiments_access(experiment_ids: Sequence[str], dialect: Dialect) -> Acces
     where = is_in_experiments(experiment_ids, dialect)
     index = dialect.by_index("run_experiment_start")
     rows = Sql(f"SELECT r.run_no FROM run r{index} WHERE ") + where
-    return Access(rows, rows)
+    return Access(rows, rows, is_of_runs=True)
 
 
 def is_in_experiments(experiment_ids: Sequence[str], dialect: Dialect) -> Sql:
@@ -75,7 +76,7 @@ def _attribute_access(condition: ast.Predicate, name: str, entity: RunEntity) ->
     match condition:
         case ast.Compare(_, Comparison.EQ, ast.Text("live")) if name == "liveness":
             where = entity.dialect.is_one_of(Sql("r.run_id"), sorted(entity.live_run_ids))
-            return Access(_runs(where), _runs(where), is_exact=False)
+            return _of_runs(where, is_exact=False)
         case ast.Compare(_, Comparison.EQ) if name in _LOOKED_UP:
             return _run_access(condition, entity)
         case ast.OneOf(_, _, False) if name in _LOOKED_UP:
@@ -107,17 +108,18 @@ def _run_access(condition: ast.Predicate, entity: RunEntity) -> Access:
             )
         case _:
             where = compile_filter(condition, entity, RUNS)
-    return Access(_runs(where), _runs(where))
+    return _of_runs(where)
 
 
-def _runs(where: Sql) -> Sql:
-    return Sql("SELECT r.run_no FROM run r WHERE ") + where
+def _of_runs(where: Sql, *, is_exact: bool = True) -> Access:
+    rows = Sql("SELECT r.run_no FROM run r WHERE ") + where
+    return Access(rows, rows, is_exact, is_of_runs=True)
 
 
 def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity) -> Access | None:
     row = entity.row_of(field, "d")
     if row is None:
-        return Access(_runs(FALSE), _runs(FALSE))
+        return _of_runs(FALSE)
     table = row.text.partition(" ")[0]
     value = entity.value_of(field, "d")
     if not isinstance(field, ast.Metric):
@@ -136,8 +138,9 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
     bound = base if narrow == TRUE else base + Sql(" AND ") + narrow
     is_whole = narrow is test or _says_all(condition)
     if test == TRUE or is_whole:
-        return Access(bound, bound, is_of_keys=True, is_of_index=True)
-    return Access(bound + Sql(" AND (") + test + Sql(")"), bound, is_of_keys=True)
+        return Access(bound, bound, is_of_index=True, has_one_plan=True)
+    has_list = isinstance(condition, ast.OneOf)  # see RunSelection.checks
+    return Access(bound + Sql(" AND (") + test + Sql(")"), bound, has_one_plan=not has_list)
 
 
 def _dataset_access(

@@ -35,8 +35,9 @@ class Dialect(Protocol):
         """A join of which the left side comes first when the query is run."""
         ...
 
-    def run_of(self, run_no: str) -> str:
-        """An ordered join of the run `r` that has this number."""
+    def run_join(self, run_no: str, *, is_of_run: bool) -> str:
+        """An ordered join of the run `r` that has this number, which `is_of_run`: it was read
+        from that very row."""
         ...
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:
@@ -111,7 +112,7 @@ class SqliteDialect:
     ordered_join = " CROSS JOIN "
     rows_of_set_per_look = 1.0
 
-    def run_of(self, run_no: str) -> str:
+    def run_join(self, run_no: str, *, is_of_run: bool) -> str:
         return f"{self.ordered_join}run r ON r.run_no = {run_no}"
 
     def checked_join(self, row: Sql, alias: str, test: Sql) -> tuple[Sql, Sql]:

@@ -16,7 +16,7 @@ from projections.search import ast
 from projections.search.ast import Summary
 from projections.search.dialect import SQLITE, Dialect
 from projections.search.limits import ORDER_CHARACTERS_MAX
-from projections.search.sql_text import Sql
+from projections.search.sql_text import KeyId, Sql
 
 TERMINAL_STATUSES: Final = "('FINISHED', 'FAILED', 'KILLED')"
 _DELETED_EXPERIMENTS: Final = (
@@ -152,7 +152,7 @@ class RunEntity:
         if key_id is None:
             return None
         where = f"{alias}.run_no = {self.run_no} AND {alias}.key_id = ?"
-        return Sql(f"{table} {alias} ON {where}", (key_id,))
+        return Sql(f"{table} {alias} ON {where}", (KeyId(key_id),))
 
     def value_of(self, field: ast.Field, alias: str) -> str:
         if isinstance(field, ast.Metric):

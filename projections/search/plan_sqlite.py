@@ -55,13 +55,13 @@ _ALL_ROWS: Final = 2**62
 class Query:
     """One SELECT of run numbers in order; `condition` is everything but the page.
 
-    `is_settled`: its text says all of how it is run, whatever the values in it are.
+    `has_one_plan`: it is best run the same way whatever the values in it are.
     """
 
     source: Sql
     condition: Sql
     order: Order
-    is_settled: bool = False
+    has_one_plan: bool = False
 
 
 def plan(selection: RunSelection, choice: Choice) -> list[Query]:
@@ -222,20 +222,19 @@ def _access(selection: RunSelection, choice: Choice) -> Access | None:
 
 def _driven(selection: RunSelection, choice: Choice) -> Query:
     access, dialect = _access(selection, choice), selection.entity.dialect
-    is_settled = access is not None and access.is_of_keys
     if access is None:
-        driving, run_join = Sql("run r"), NOTHING
+        driving, run_join, has_one_plan = Sql("run r"), NOTHING, False
         checks = selection.checks(choice, run_no="r.run_no", without=frozenset())
     else:
         driving = enclosed(access.rows) + Sql(" d")
-        by_number = f"{dialect.ordered_join}run r ON r.run_no = d.run_no"
-        run_join = Sql(dialect.run_of("d.run_no") if is_settled else by_number)
         covered = {choice.by} if access.is_exact and choice.by is not None else ()
         without = frozenset[ast.Expression](covered)
         checks = selection.checks(choice, run_no="d.run_no", without=without)
+        has_one_plan = access.has_one_plan and checks.has_one_plan
+        run_join = Sql(dialect.run_join("d.run_no", is_of_run=access.is_of_runs))
     order = order_of(selection.terms, selection.entity, aliases=checks.aliases)
     source = driving + checks.joins + run_join + order.joins
-    return Query(source, checks.condition, order, is_settled)
+    return Query(source, checks.condition, order, has_one_plan)
 
 
 def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:

@@ -20,11 +20,13 @@ _JOINS_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """`aliases`: under which the row of a field is joined, see `row_field`."""
+    """`aliases`: under which the row of a field is joined, see `row_field`. `has_one_plan`: they
+    are best made the same way whatever the values in them are."""
 
     joins: Sql
     condition: Sql
     aliases: Mapping[ast.Field, str]
+    has_one_plan: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,12 @@ class RunSelection:
         """What keeps the runs that fulfil everything but `without`.
 
         What needs a keyed row joins it: one row at most, and its cursor stays open, where
-        an EXISTS would open one for every run.
+        an EXISTS would open one for every run. How an EXISTS is best run, and a list searched,
+        PostgreSQL can only tell when it knows the values.
         """
         entity = replace(self.entity, run_no=run_no)
         rows = _KeyedRows(entity)
-        tests = [self.scope]
+        tests, has_one_plan = [self.scope], len(self.experiment_ids) <= 1
         for condition in self.conditions:
             if condition in without:
                 continue
@@ -67,8 +70,17 @@ class RunSelection:
                 tests.append(entity.dialect.is_in_set(run_no, found.rows))
             else:
                 test = rows.tested(condition)
+                is_looked_up = test is not None or _is_of_run(condition)
+                has_one_plan &= is_looked_up and not isinstance(condition, ast.OneOf)
                 tests.append(compile_filter(condition, entity, RUNS) if test is None else test)
-        return Checks(join("", rows.joins), all_of(tests), rows.aliases)
+        return Checks(join("", rows.joins), all_of(tests), rows.aliases, has_one_plan)
+
+
+def _is_of_run(condition: ast.Expression) -> bool:
+    """Whether it is a test on the run's own row, without the list of who is alive."""
+    if isinstance(condition, ast.And | ast.Or | ast.Not):
+        return False
+    return isinstance(condition.field, ast.Attribute) and condition.field.name != "liveness"
 
 
 class _KeyedRows:

@@ -13,6 +13,10 @@ from typing import Final, TypeAlias
 SqlValue: TypeAlias = int | float | str | Sequence[str] | Sequence[float] | None
 
 
+class KeyId(int):
+    """A parameter: the number of a key. See `keys_written`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sql:
     text: str
@@ -25,8 +29,8 @@ class Sql:
 TRUE: Final = Sql("TRUE")
 FALSE: Final = Sql("FALSE")
 NOTHING: Final = Sql("")
-SETTLED: Final = "/* settled */"
-"""In a statement whose text says all of how it is run, so that one plan does for all values."""
+ONE_PLAN: Final = "/* one plan */"
+"""In a statement that is best run the same way whatever its parameters are, but for its keys."""
 
 
 def join(separator: str, pieces: Iterable[Sql]) -> Sql:
@@ -35,6 +39,19 @@ def join(separator: str, pieces: Iterable[Sql]) -> Sql:
         separator.join(piece.text for piece in listed),
         tuple(param for piece in listed for param in piece.params),
     )
+
+
+def keys_written(text: str, params: Sequence[object]) -> tuple[str, list[object]]:
+    """The same with the numbers of keys in its text, so that a plan knows how common each is."""
+    first, *rest = text.split("?")
+    written, others = [first], list[object]()
+    for param, part in zip(params, rest, strict=True):
+        if isinstance(param, KeyId):
+            written.append(f"{int(param)}{part}")
+        else:
+            written.append(f"?{part}")
+            others.append(param)
+    return "".join(written), others
 
 
 def enclosed(piece: Sql) -> Sql:

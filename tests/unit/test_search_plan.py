@@ -77,22 +77,41 @@ def test_a_rare_condition_is_driven_from(connection: sqlite3.Connection) -> None
 
 
 @pytest.mark.parametrize(
-    ("filter", "is_settled"),
+    ("filter", "has_one_plan"),
     [
         ("params.rare = '77'", True),
         ("metrics.few > 3", True),
+        ("params.rare IN ('77', '78')", True),
+        (f"params.rare IN ('77', '{'7' * 200}')", False),
+        ("params.rare = '77' AND metrics.acc < 0.9 AND run_name LIKE 'a%'", True),
+        ("params.rare = '77' AND metrics.acc < 0.9 AND metrics.acc.max > 0.1", True),
+        ("params.rare = '77' AND (metrics.acc < 0.9 OR run_name LIKE 'a%')", False),
+        ("params.rare = '77' AND NOT metrics.acc < 0.9", False),
+        ("params.rare = '77' AND params.lr IS NULL", False),
+        ("params.rare = '77' AND params.half IN ('0', '1')", False),
+        ("params.rare = '77' AND run_name IN ('a', 'b')", False),
+        ("params.rare = '77' AND liveness = 'lost'", False),
+        ("params.rare = '77' AND dataset.name = 'd'", False),
         ("start_time > 2990", False),
         ("run_id = 'run7'", False),
         ("attributes.status = 'RUNNING'", False),
         ("dataset.name = 'd'", False),
     ],
 )
-def test_what_is_driven_from_rows_of_keys_is_settled_by_its_text(
-    connection: sqlite3.Connection, filter: str, is_settled: bool
+def test_one_plan_does_for_rows_that_are_looked_up_by_their_keys(
+    connection: sqlite3.Connection, filter: str, has_one_plan: bool
 ) -> None:
     (query,) = planned(connection, filter, "end_time")
 
-    assert query.is_settled is is_settled
+    assert query.has_one_plan is has_one_plan
+
+
+def test_one_plan_does_not_for_a_list_of_experiments(connection: sqlite3.Connection) -> None:
+    filter = "params.rare = '77'"
+    (in_one,) = planned(connection, filter, "end_time", experiment_ids=("1",))
+    (in_two,) = planned(connection, filter, "end_time", experiment_ids=("1", "2"))
+
+    assert (in_one.has_one_plan, in_two.has_one_plan) == (True, False)
 
 
 def test_the_rarest_of_several_is_driven_from(connection: sqlite3.Connection) -> None:
