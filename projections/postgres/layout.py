@@ -7,11 +7,12 @@ projection, SQLite's, and PostgreSQL's tables are derived from it: the types are
 are compared by their bytes (collation "C") as SQLite compares them, and what SQLite computes
 (a generated column) is written by us. A table that is added to the file is added to both.
 
-Three things differ. A btree of PostgreSQL takes no entry beyond 2,704 bytes, so long texts enter
+Four things differ. A btree of PostgreSQL takes no entry beyond 2,704 bytes, so long texts enter
 a primary key as their digest. Of an index of expressions PostgreSQL gives no rows, but looks
 each up in its table, so the beginnings of values that SQLite's indexes hold are columns here
 (`value_head`). And `projection` is a view of the row that holds the build's checkpoint, which
-lies where all servers look (see `build_store`).
+lies where all servers look (see `build_store`). The key of a metric carries its last value, which
+SQLite finds beside the key anyway.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _HEAD: Final = re.compile(rf"substr\((\w+\.)?value, 1, {ORDER_CHARACTERS_MAX}\)"
 _HEAD_COLUMN: Final = "value_head"
 # Columns whose texts may be too long for an entry of an index.
 _LONG: Final = frozenset({"value", "reason", "dataset_name"})
+# What is looked up by a primary key most: its index gives it, without a look at the table.
+_INCLUDED: Final = {"run_metric": "last_value"}
 # Written again and again: room to do so in place.
 _FILLFACTOR: Final = 80
 CHECKPOINTS: Final = "projection"
@@ -157,7 +160,8 @@ def _definition_of(connection: sqlite3.Connection, table: Table) -> Iterator[str
             head = f"substr(value, 1, {ORDER_CHARACTERS_MAX})"
             lines.append(f"{_HEAD_COLUMN} text{collation} GENERATED ALWAYS AS ({head}) STORED")
     if not table.has_long_key:
-        lines.append(f"PRIMARY KEY ({', '.join(table.key)})")
+        included = f" INCLUDE ({_INCLUDED[table.name]})" if table.name in _INCLUDED else ""
+        lines.append(f"PRIMARY KEY ({', '.join(table.key)}){included}")
     for (index,) in connection.execute(
         "SELECT name FROM pragma_index_list(?) WHERE origin = 'u'", (table.name,)
     ).fetchall():
