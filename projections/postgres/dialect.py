@@ -51,6 +51,12 @@ class PostgresDialect:
     def for_few(self) -> Dialect:
         return _FOR_FEW
 
+    def unestimated(self, condition: Sql) -> Sql:
+        """Of what it does not understand the planner expects that every second row fulfils it."""
+        if condition == TRUE:
+            return TRUE
+        return Sql("coalesce(") + condition + Sql(", FALSE)")
+
     def by_index(self, name: str) -> str:
         return ""
 

@@ -66,6 +66,10 @@ class Dialect(Protocol):
         """The same, for questions about so few rows that each is looked up by itself."""
         ...
 
+    def unestimated(self, condition: Sql) -> Sql:
+        """The same condition, of which the planner expects that many rows fulfil it."""
+        ...
+
     def by_index(self, name: str) -> str:
         """What follows a table that is to be read along this index."""
         ...
@@ -128,6 +132,9 @@ class SqliteDialect:
     @property
     def for_few(self) -> Dialect:
         return self
+
+    def unestimated(self, condition: Sql) -> Sql:
+        return condition
 
     def by_index(self, name: str) -> str:
         return f" INDEXED BY {name}"

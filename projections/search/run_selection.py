@@ -52,7 +52,7 @@ class RunSelection:
         return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in self.conditions)])
 
     def checks(self, choice: Choice, *, run_no: str, without: frozenset[ast.Expression]) -> Checks:
-        """What keeps the runs that fulfil everything but `without`.
+        """What keeps, of the runs in scope, those that fulfil everything but `without`.
 
         What needs a keyed row joins it: one row at most, and its cursor stays open, where
         an EXISTS would open one for every run. How an EXISTS is best run, and a list searched,
@@ -60,7 +60,7 @@ class RunSelection:
         """
         entity = replace(self.entity, run_no=run_no)
         rows = _KeyedRows(entity)
-        tests, has_one_plan = [self.scope], len(self.experiment_ids) <= 1
+        tests, has_one_plan = list[Sql](), len(self.experiment_ids) <= 1
         for condition in self.conditions:
             if condition in without:
                 continue

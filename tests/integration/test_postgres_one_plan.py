@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from typing import Any
 
 import asyncpg
 import pytest
@@ -44,6 +45,7 @@ def _run(n: int) -> RunRow:
     rare = {f"k{n * k % 701}": MetricRow.of(float(n)) for k in (3, 5, 7)}
     return RunRow(
         f"run{n}",
+        name=f"run-{n}",
         experiment_id=str(n % 3),
         start_us=n,
         params={"half": str(n % 2), "rare": str(n % 500)},
@@ -135,6 +137,55 @@ async def test_each_row_is_looked_up_for_what_drives_it_in_the_order_of_the_text
     assert [row for _, row in looked_up] == lookups, plan
     assert [index for index, _ in looked_up] == [f"{row.split()[0]}_pkey" for row in lookups], plan
     assert "Seq Scan on run" not in plan
+
+
+@pytest.mark.parametrize(
+    ("order_by", "index"),
+    [((), "run_start"), (("metrics.acc DESC",), "run_metric_last")],
+    ids=["by start", "by metric"],
+)
+async def test_what_walks_is_not_sorted_however_few_a_planner_expects_to_match(
+    order_by: tuple[str, ...],
+    index: str,
+    runs: RunsQueries,
+    pool: ReaderPool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of conditions that say the same it expects that each leaves a tenth."""
+    ahead: list[tuple[str, tuple[object, ...]]] = []
+    direct = PostgresConnection.direct
+
+    def noting(
+        self: PostgresConnection, sql: str, *arguments: object, within_s: float | None = None
+    ) -> list[Any]:
+        if "AS found ON TRUE" in sql:
+            ahead.append((sql, arguments))
+        return direct(self, sql, *arguments, within_s=within_s)
+
+    monkeypatch.setattr(PostgresConnection, "direct", noting)
+    ends = "run_name LIKE '%7' AND run_name RLIKE '7$' AND run_name ILIKE 'RUN%7'"
+    search = RunSearch(filter=ends, order_by=order_by, max_results=10)
+    assert len(await asked(runs, search)) == 10
+    sql, arguments = ahead[0]
+
+    rows = await pool.run(
+        lambda reading: reading._connection.direct(f"EXPLAIN {sql}", *arguments),
+        SOURCE,
+        searches=True,
+    )
+
+    plan = "\n".join(line for (line,) in rows)
+    assert f"using {index} on" in plan, plan
+    assert SCAN.findall(plan)[0][0] == index, plan
+
+
+async def test_a_metrics_last_value_comes_with_its_key(backend: PostgresRuns) -> None:
+    async with connected(backend.place.uri) as connection:
+        defined = await connection.fetchval(
+            "SELECT pg_get_indexdef($1::regclass)", f"{backend.schema}.run_metric_pkey"
+        )
+
+    assert "(run_no, key_id) INCLUDE (last_value)" in defined
 
 
 async def test_one_kind_keeps_its_plan_and_the_others_are_planned_anew_each_time(

@@ -106,6 +106,17 @@ def test_one_plan_does_for_rows_that_are_looked_up_by_their_keys(
     assert query.has_one_plan is has_one_plan
 
 
+def test_what_is_too_much_to_drive_by_is_a_set_for_the_scan_of_all_runs(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.search.plan_sqlite._YIELD_CAP", 100)
+
+    (query,) = planned(connection, "metrics.acc > 0.5", "end_time")
+
+    assert query.source.text.startswith("run r")
+    assert "IN (SELECT d.run_no FROM run_metric d" in query.condition.text
+
+
 def test_one_plan_does_not_for_a_list_of_experiments(connection: sqlite3.Connection) -> None:
     filter = "params.rare = '77'"
     (in_one,) = planned(connection, filter, "end_time", experiment_ids=("1",))
