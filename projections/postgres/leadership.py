@@ -10,9 +10,9 @@ another does: its writes are refused, as they are tied to its token in their own
 
 When a process is killed, PostgreSQL hears at once that its connection has ended, and shows its
 session no more. So a lease whose session is gone is taken before it expires, unless it was
-renewed just now: a leader that lost its connection only has the time for two renewals. A whole
-machine that is lost says nothing, and neither does a session behind a pooler: there the lease
-has to expire. Whose sessions are not to be seen, for want of rights, counts as being there.
+renewed just now: a leader that lost its connection only has the time to renew it by another. A
+whole machine that is lost says nothing, and neither does a session behind a pooler: there the
+lease has to expire. Whose session is not to be seen, for want of rights, counts as being there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 TTL_S: Final = 3.0
 RENEW_S: Final = 0.75
+AGAIN_S: Final = 0.1
+"""Until a renewal that failed is tried again."""
 GONE_S: Final = 2 * RENEW_S
 """Since the last renewal, until the lease of a session that is gone can be taken."""
 
@@ -44,9 +46,9 @@ _IS_FREE: Final = f"""
 workspace = $1 AND (
   expires_at < clock_timestamp()
   OR expires_at < clock_timestamp() + ($2::float8 - {GONE_S}) * interval '1 s'
-    AND backend_pid IS NOT NULL AND NOT EXISTS (
+    AND backend_pid IS NOT NULL AND backend_token = token AND NOT EXISTS (
       SELECT FROM pg_stat_activity a
-      WHERE a.pid = backend_pid AND coalesce(a.backend_start, l.backend_start) = l.backend_start
+      WHERE a.pid = backend_pid AND coalesce(a.backend_start = l.backend_start, TRUE)
     )
 )
 """
@@ -54,16 +56,18 @@ _HAS_LAPSED: Final = f"SELECT FROM tracker.projection_lease l WHERE {_IS_FREE}"
 # $3: whether a session is that of whoever uses it.
 _HELD: Final = """
 expires_at = clock_timestamp() + $2::float8 * interval '1 s',
-(backend_pid, backend_start) = (
-  SELECT pid, backend_start FROM pg_stat_activity WHERE $3 AND pid = pg_backend_pid()
+(backend_pid, backend_start, backend_token) = (
+  SELECT pid, backend_start, {token} FROM pg_stat_activity WHERE $3 AND pid = pg_backend_pid()
 )
 """
 _TAKE: Final = f"""
-UPDATE tracker.projection_lease l SET token = token + 1, holder = $4, {_HELD}
+UPDATE tracker.projection_lease l
+SET token = token + 1, holder = $4, {_HELD.format(token="token + 1")}
 WHERE {_IS_FREE} RETURNING token
 """
 _RENEW: Final = f"""
-UPDATE tracker.projection_lease SET {_HELD} WHERE workspace = $1 AND token = $4 RETURNING token
+UPDATE tracker.projection_lease SET {_HELD.format(token="token")}
+WHERE workspace = $1 AND token = $4 RETURNING token
 """
 _RELEASE: Final = """
 UPDATE tracker.projection_lease SET expires_at = '-infinity'
@@ -132,9 +136,10 @@ class PostgresLeadership:
         )
 
     async def _renew(self) -> None:
+        wait_s = RENEW_S
         while self._token is not None:
-            await asyncio.sleep(RENEW_S)
-            token = self._token
+            await asyncio.sleep(wait_s)
+            token, wait_s = self._token, AGAIN_S
             try:
                 kept = await self._ask(_RENEW, *self._held, token)
             except DRIVER_ERRORS as error:
@@ -143,5 +148,6 @@ class PostgresLeadership:
             except Exception:  # who stops asking would believe for ever that he leads
                 logger.exception("projections: the lease cannot be renewed")
                 continue
+            wait_s = RENEW_S
             if not kept:
                 self._token = None

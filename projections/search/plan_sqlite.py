@@ -38,8 +38,8 @@ from projections.search.walk_sqlite import Stratum, Walk, walk_of
 
 # A yield is counted up to this many index entries: some milliseconds.
 _YIELD_CAP: Final = 10_000
-# For a set they are counted further, as it spares looks at more runs still. A set of so many
-# takes some MB while the statement runs.
+# For a set they are counted further, where it is certain to spare looks at more runs still. A set
+# of so many takes some MB while the statement runs.
 _SET_CAP: Final = 100_000
 # Runs that the whole filter is tried on to estimate the share that matches.
 _SAMPLE: Final = 128
@@ -118,13 +118,15 @@ def _with_sets(
     if rows <= _LOOK_AT_ONCE:
         return choice
     dialect, sets = selection.entity.dialect, set()
+    # A walk may end long before it has made up for a large set.
+    cap = _YIELD_CAP if choice.walks else _SET_CAP
     for condition in selection.conditions:
         if condition in covered or condition == choice.by:
             continue
         access = access_for(condition, selection.entity)
         if access is None or not access.is_of_index:
             continue
-        rows_max = min(_SET_CAP, int(rows * dialect.rows_of_set_per_look))
+        rows_max = min(cap, int(rows * dialect.rows_of_set_per_look))
         if _yield_of(connection, access, rows_max=rows_max) is not None:
             sets.add(condition)
     return replace(choice, sets=frozenset(sets))
@@ -237,13 +239,14 @@ def _driven(selection: RunSelection, choice: Choice) -> Query:
         run_join = Sql(dialect.run_join("d.run_no", is_of_run=access.is_of_runs))
     order = order_of(selection.terms, selection.entity, aliases=checks.aliases)
     source = driving + checks.joins + run_join + order.joins
-    return Query(source, all_of([selection.scope, checks.condition]), order, has_one_plan)
+    condition = all_of([selection.scope, checks.condition, checks.patterns])
+    return Query(source, condition, order, has_one_plan)
 
 
 def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:
     checks = selection.checks(choice, run_no=stratum.run_no, without=stratum.covered)
     source = stratum.outermost + checks.joins + stratum.run_join + stratum.order.joins
-    # How far to walk was estimated before, and that it is worth it.
-    condition = selection.entity.dialect.unestimated(checks.condition)
-    condition = all_of([stratum.condition, selection.scope, condition])
+    # That the walk is worth it was found out by trying them.
+    patterns = selection.entity.dialect.unestimated(checks.patterns)
+    condition = all_of([stratum.condition, selection.scope, checks.condition, patterns])
     return Query(source, condition, stratum.order)

@@ -20,11 +20,15 @@ _JOINS_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """`aliases`: under which the row of a field is joined, see `row_field`. `has_one_plan`: they
-    are best made the same way whatever the values in them are."""
+    """`patterns` is the part of the condition of which no planner knows how many runs fulfil it.
+
+    `aliases`: under which the row of a field is joined, see `row_field`. `has_one_plan`: they
+    are best made the same way whatever the values in them are.
+    """
 
     joins: Sql
     condition: Sql
+    patterns: Sql
     aliases: Mapping[ast.Field, str]
     has_one_plan: bool
 
@@ -60,7 +64,8 @@ class RunSelection:
         """
         entity = replace(self.entity, run_no=run_no)
         rows = _KeyedRows(entity)
-        tests, has_one_plan = list[Sql](), len(self.experiment_ids) <= 1
+        tests, patterns = list[Sql](), list[Sql]()
+        has_one_plan = len(self.experiment_ids) <= 1
         for condition in self.conditions:
             if condition in without:
                 continue
@@ -72,8 +77,16 @@ class RunSelection:
                 test = rows.tested(condition)
                 is_looked_up = test is not None or _is_of_run(condition)
                 has_one_plan &= is_looked_up and not isinstance(condition, ast.OneOf)
-                tests.append(compile_filter(condition, entity, RUNS) if test is None else test)
-        return Checks(join("", rows.joins), all_of(tests), rows.aliases, has_one_plan)
+                if test is None:
+                    test = compile_filter(condition, entity, RUNS)
+                (patterns if _is_pattern(condition) else tests).append(test)
+        return Checks(
+            join("", rows.joins), all_of(tests), all_of(patterns), rows.aliases, has_one_plan
+        )
+
+
+def _is_pattern(condition: ast.Expression) -> bool:
+    return isinstance(condition, ast.Match) and isinstance(condition.field, ast.Attribute)
 
 
 def _is_of_run(condition: ast.Expression) -> bool:

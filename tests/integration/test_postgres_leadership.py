@@ -94,7 +94,7 @@ async def test_a_leader_whose_session_is_gone_is_followed_without_waiting_for_it
 
     await servers.end_session()
 
-    assert await follower.acquire()
+    await takes_over(follower)
     assert (await servers.row())["token"] == follower.token == leader.token + 1
 
 
@@ -109,7 +109,28 @@ async def test_another_session_that_was_given_its_number_is_not_taken_for_it(
             "UPDATE tracker.projection_lease SET backend_start = backend_start - interval '1 s'"
         )
 
-    assert await follower.acquire()
+    await takes_over(follower)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        # To a user who acts as another, as `ALTER ROLE … SET role` has it.
+        "backend_start = NULL",
+        # Left behind, as servers of before know nothing of it.
+        "backend_pid = 1, backend_token = token - 1",
+    ],
+)
+async def test_a_session_of_which_nothing_is_known_counts_as_being_there(
+    servers: Servers, unknown: str
+) -> None:
+    leader, follower = await servers.leader(), servers.server()
+    await paused(leader)
+    await asyncio.sleep(PAUSE_S)
+    async with connected(servers.place.uri) as connection:
+        await connection.execute(f"UPDATE tracker.projection_lease SET {unknown}")
+
+    assert not await follower.acquire()
 
 
 async def test_a_session_that_ended_just_now_may_come_back(servers: Servers) -> None:
@@ -168,7 +189,7 @@ async def test_a_session_that_may_not_be_seen_counts_as_being_there(servers: Ser
 
         await servers.end_session()
 
-        assert await follower.acquire()
+        await takes_over(follower)
     finally:
         async with connected(servers.place.uri) as connection:
             await connection.execute(f"DROP OWNED BY {user}; DROP ROLE {user}")

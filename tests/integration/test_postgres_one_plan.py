@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
@@ -139,6 +140,47 @@ async def test_each_row_is_looked_up_for_what_drives_it_in_the_order_of_the_text
     assert "Seq Scan on run" not in plan
 
 
+Asked: TypeAlias = tuple[str, tuple[object, ...]]
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
+    """What was asked ahead of transactions: statements, and their arguments."""
+    found: list[Asked] = []
+    direct = PostgresConnection.direct
+
+    def noting(
+        self: PostgresConnection, sql: str, *arguments: object, within_s: float | None = None
+    ) -> list[Any]:
+        if "AS found ON TRUE" in sql:
+            found.append((sql, arguments))
+        return direct(self, sql, *arguments, within_s=within_s)
+
+    monkeypatch.setattr(PostgresConnection, "direct", noting)
+    return found
+
+
+async def plan_of(asked: Asked, pool: ReaderPool) -> str:
+    def explained(reading: Reading) -> str:
+        rows = reading._connection.direct(f"EXPLAIN {asked[0]}", *asked[1])
+        return "\n".join(line for (line,) in rows)
+
+    return await pool.run(explained, SOURCE, searches=True)
+
+
+@pytest.mark.parametrize(
+    "filter", ["start_time < 1500", "start_time < 1500 AND run_name LIKE 'run%'"]
+)
+async def test_a_walk_begins_where_its_index_says(
+    filter: str, runs: RunsQueries, pool: ReaderPool, ahead: list[Asked]
+) -> None:
+    await asked(runs, RunSearch(filter=filter, max_results=10))
+
+    plan = await plan_of(ahead[0], pool)
+
+    assert re.search(r"Index Cond: .*start_us < ", plan), plan
+
+
 @pytest.mark.parametrize(
     ("order_by", "index"),
     [((), "run_start"), (("metrics.acc DESC",), "run_metric_last")],
@@ -149,32 +191,15 @@ async def test_what_walks_is_not_sorted_however_few_a_planner_expects_to_match(
     index: str,
     runs: RunsQueries,
     pool: ReaderPool,
-    monkeypatch: pytest.MonkeyPatch,
+    ahead: list[Asked],
 ) -> None:
     """Of conditions that say the same it expects that each leaves a tenth."""
-    ahead: list[tuple[str, tuple[object, ...]]] = []
-    direct = PostgresConnection.direct
-
-    def noting(
-        self: PostgresConnection, sql: str, *arguments: object, within_s: float | None = None
-    ) -> list[Any]:
-        if "AS found ON TRUE" in sql:
-            ahead.append((sql, arguments))
-        return direct(self, sql, *arguments, within_s=within_s)
-
-    monkeypatch.setattr(PostgresConnection, "direct", noting)
     ends = "run_name LIKE '%7' AND run_name RLIKE '7$' AND run_name ILIKE 'RUN%7'"
     search = RunSearch(filter=ends, order_by=order_by, max_results=10)
     assert len(await asked(runs, search)) == 10
-    sql, arguments = ahead[0]
 
-    rows = await pool.run(
-        lambda reading: reading._connection.direct(f"EXPLAIN {sql}", *arguments),
-        SOURCE,
-        searches=True,
-    )
+    plan = await plan_of(ahead[0], pool)
 
-    plan = "\n".join(line for (line,) in rows)
     assert f"using {index} on" in plan, plan
     assert SCAN.findall(plan)[0][0] == index, plan
 
@@ -254,9 +279,10 @@ async def test_a_plan_is_not_kept_for_long(
 
     await pool.run(grown_old, SOURCE)
     scripts.clear()
-    for _ in range(2):
-        await pool.run(lambda reading: reading.begun(), SOURCE)
-    assert ["DISCARD PLANS" in script for script in scripts] == [True, False]
+    await pool.run(lambda reading: reading.begun(), SOURCE)
+    age_s = await pool.run(lambda r: time.monotonic() - r._connection._planned_at, SOURCE)
+    assert "DISCARD PLANS" in scripts[0]
+    assert age_s < KEPT_AHEAD_S
 
 
 @pytest.mark.parametrize("within", Plans)

@@ -117,6 +117,17 @@ def test_what_is_too_much_to_drive_by_is_a_set_for_the_scan_of_all_runs(
     assert "IN (SELECT d.run_no FROM run_metric d" in query.condition.text
 
 
+def test_no_such_set_is_made_for_a_walk_which_may_end_soon(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.search.plan_sqlite._YIELD_CAP", 100)
+
+    (query,) = planned(connection, "metrics.acc > 0.5 AND run_name = 'none'")
+
+    assert query.source.text.startswith("run r INDEXED BY run_start")
+    assert "IN (SELECT" not in query.condition.text.replace("NOT IN (SELECT", "")
+
+
 def test_one_plan_does_not_for_a_list_of_experiments(connection: sqlite3.Connection) -> None:
     filter = "params.rare = '77'"
     (in_one,) = planned(connection, filter, "end_time", experiment_ids=("1",))
