@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 TTL_S: Final = 3.0
 RENEW_S: Final = 0.75
 AGAIN_S: Final = 0.1
-"""Until a renewal that failed is tried again."""
+"""Until a renewal that failed is tried once more."""
 GONE_S: Final = 2 * RENEW_S
 """Since the last renewal, until the lease of a session that is gone can be taken."""
 
@@ -136,10 +136,11 @@ class PostgresLeadership:
         )
 
     async def _renew(self) -> None:
-        wait_s = RENEW_S
+        failures = 0
         while self._token is not None:
-            await asyncio.sleep(wait_s)
-            token, wait_s = self._token, AGAIN_S
+            # Another connection may be had at once; a database that is away takes its time.
+            await asyncio.sleep(AGAIN_S if failures == 1 else RENEW_S)
+            token, failures = self._token, failures + 1
             try:
                 kept = await self._ask(_RENEW, *self._held, token)
             except DRIVER_ERRORS as error:
@@ -148,6 +149,6 @@ class PostgresLeadership:
             except Exception:  # who stops asking would believe for ever that he leads
                 logger.exception("projections: the lease cannot be renewed")
                 continue
-            wait_s = RENEW_S
+            failures = 0
             if not kept:
                 self._token = None

@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
 from ingest.event_stores.postgres import PostgresEventStore
 from ingest.event_stores.postgres_connections import PostgresOptions
-from projections.postgres.connection import PostgresPlace
-from projections.postgres.leadership import GONE_S, PostgresLeadership
+from projections.postgres import leadership as leaderships
+from projections.postgres.connection import PostgresConnection, PostgresPlace
+from projections.postgres.leadership import AGAIN_S, GONE_S, PostgresLeadership
 from projections.postgres.sessions import Session
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import connected
@@ -157,6 +159,31 @@ async def test_a_leader_that_lost_its_connection_only_goes_on_with_another(
     await asyncio.sleep(PAUSE_S)
 
     assert not await follower.acquire()
+
+
+async def test_a_renewal_that_failed_is_tried_once_more_at_once(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct, tried = PostgresConnection.direct, list[str]()
+
+    def failing(self: PostgresConnection, sql: str, *arguments: object, **how: Any) -> list[Any]:
+        if "AND token = $4" in sql:
+            tried.append(sql)
+            monkeypatch.setattr(leaderships, "RENEW_S", LONG_S)
+            raise asyncpg.InterfaceError("the connection was lost")
+        return direct(self, sql, *arguments, **how)
+
+    monkeypatch.setattr(PostgresConnection, "direct", failing)
+    monkeypatch.setattr(leaderships, "RENEW_S", 0.01)
+    leader = await servers.leader()
+
+    async with asyncio.timeout(60):
+        while len(tried) < 2:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(3 * AGAIN_S)
+
+    assert len(tried) == 2
+    assert await leader.holds()
 
 
 async def test_behind_a_pooler_a_lease_has_to_expire(servers: Servers) -> None:
