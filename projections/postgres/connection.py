@@ -198,16 +198,13 @@ class PostgresConnection(Prefetching):
         `plans`: how it has statements planned; they are then planned as each wants it. `then`
         is what the script ends with; gives the status of its last statement.
         """
-        script, planned_at = [sql], self._planned_at
-        if plans is not None and time.monotonic() - planned_at > KEPT_S:
-            script.append("DISCARD PLANS")
-            planned_at = time.monotonic()
+        script = [sql]
         if plans is not None and plans is not self._plans_outside:
             script.append(plans.script)
         if then:
             script.append(then)
-        status = self.script("; ".join(script), within_s=ANSWER_S)
-        self._plans, self._planned_at = plans, planned_at
+        status = self._tell(script, plans_older_than_s=None if plans is None else KEPT_S)
+        self._plans = plans
         return status
 
     def plan_outside(self, plans: Plans) -> None:
@@ -222,16 +219,10 @@ class PostgresConnection(Prefetching):
         is_new = plans is Plans.KEPT and asked_before is not Plans.KEPT
         if is_new and self._plans_outside is Plans.ANEW:
             return
-        script, planned_at = [], self._planned_at
-        if plans is Plans.KEPT and time.monotonic() - planned_at > KEPT_AHEAD_S:
-            script.append("DISCARD PLANS")
-            planned_at = time.monotonic()
-        if plans is not self._plans_outside:
-            script.append(plans.lasting_script)
-        if script:
-            self._plans_outside = None
-            self.script("; ".join(script), within_s=ANSWER_S)
-            self._plans_outside, self._planned_at = plans, planned_at
+        script = [] if plans is self._plans_outside else [plans.lasting_script]
+        self._plans_outside = None
+        self._tell(script, plans_older_than_s=KEPT_AHEAD_S if plans is Plans.KEPT else None)
+        self._plans_outside = plans
 
     def commit(self) -> None:
         """End the transaction that is open. Raises when there is none, or it has failed."""
@@ -282,6 +273,20 @@ class PostgresConnection(Prefetching):
         # The transport is closed in the loop's next turn.
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
+
+    def _tell(self, script: list[str], *, plans_older_than_s: float | None) -> str:
+        """Run the script, if there is any, and have plans dropped that are so old.
+
+        Behind its first statement: a transaction that begins takes no characteristics any more
+        once something was done in it.
+        """
+        age_s = time.monotonic() - self._planned_at
+        drops = plans_older_than_s is not None and age_s > plans_older_than_s
+        script = [*script[:1], *(["DISCARD PLANS"] if drops else []), *script[1:]]
+        status = self.script("; ".join(script), within_s=ANSWER_S) if script else ""
+        if drops:
+            self._planned_at = time.monotonic()
+        return status
 
     def _planned(self, plans: Plans | None) -> None:
         if plans is not None and self._plans is not None and plans is not self._plans:

@@ -45,6 +45,14 @@ class Servers:
         assert await leader.acquire()
         return leader
 
+    async def silent_leader(self, place: PostgresPlace | None = None) -> PostgresLeadership:
+        """One that has renewed no more, as a stopped process does, for so long that a lease
+        whose session is gone could be taken."""
+        leader = await self.leader(place)
+        await paused(leader)
+        await asyncio.sleep(PAUSE_S)
+        return leader
+
     async def row(self) -> asyncpg.Record:
         async with connected(self.place.uri) as connection:
             row = await connection.fetchrow("SELECT *, now() FROM tracker.projection_lease")
@@ -89,9 +97,7 @@ def renewed_at(row: asyncpg.Record) -> datetime:
 async def test_a_leader_whose_session_is_gone_is_followed_without_waiting_for_its_lease(
     servers: Servers,
 ) -> None:
-    leader, follower = await servers.leader(), servers.server()
-    await paused(leader)
-    await asyncio.sleep(PAUSE_S)
+    leader, follower = await servers.silent_leader(), servers.server()
     assert not await follower.acquire(), "its session is there"
 
     await servers.end_session()
@@ -103,9 +109,8 @@ async def test_a_leader_whose_session_is_gone_is_followed_without_waiting_for_it
 async def test_another_session_that_was_given_its_number_is_not_taken_for_it(
     servers: Servers,
 ) -> None:
-    leader, follower = await servers.leader(), servers.server()
-    await paused(leader)
-    await asyncio.sleep(PAUSE_S)
+    await servers.silent_leader()
+    follower = servers.server()
     async with connected(servers.place.uri) as connection:
         await connection.execute(
             "UPDATE tracker.projection_lease SET backend_start = backend_start - interval '1 s'"
@@ -126,9 +131,8 @@ async def test_another_session_that_was_given_its_number_is_not_taken_for_it(
 async def test_a_session_of_which_nothing_is_known_counts_as_being_there(
     servers: Servers, unknown: str
 ) -> None:
-    leader, follower = await servers.leader(), servers.server()
-    await paused(leader)
-    await asyncio.sleep(PAUSE_S)
+    await servers.silent_leader()
+    follower = servers.server()
     async with connected(servers.place.uri) as connection:
         await connection.execute(f"UPDATE tracker.projection_lease SET {unknown}")
 
@@ -189,11 +193,9 @@ async def test_a_renewal_that_failed_is_tried_once_more_at_once(
 async def test_behind_a_pooler_a_lease_has_to_expire(servers: Servers) -> None:
     with running_pgbouncer(servers.place.uri) as dsn:
         pooled = PostgresPlace(dsn, is_pooled=True)
-        leader, follower = await servers.leader(pooled), servers.server()
-        row = await servers.row()
+        await servers.silent_leader(pooled)
+        follower, row = servers.server(), await servers.row()
         assert (row["backend_pid"], row["backend_start"]) == (None, None)
-        await paused(leader)
-        await asyncio.sleep(PAUSE_S)
 
         assert not await follower.acquire()
 
@@ -209,9 +211,8 @@ async def test_a_session_that_may_not_be_seen_counts_as_being_there(servers: Ser
     try:
         uri = servers.place.uri.replace("postgresql://postgres@", f"postgresql://{user}@")
         assert uri != servers.place.uri
-        leader, follower = await servers.leader(), servers.server(replace(servers.place, uri=uri))
-        await paused(leader)
-        await asyncio.sleep(PAUSE_S)
+        follower = servers.server(replace(servers.place, uri=uri))
+        await servers.silent_leader()
         assert not await follower.acquire()
 
         await servers.end_session()
