@@ -32,7 +32,9 @@ _NAMED: Final = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _LIST: Final = re.compile(r"json_each\(:(\w+)\) (\w+)")
 _IN_LIST: Final = re.compile(r"IN \(SELECT value FROM json_each\(:(\w+)\)\)")
 _A_LIST: Final = re.compile(r"json_each\(:(\w+)\)|:(\w+)::\w+\[\]")
-_ORDERED_JOIN: Final = re.compile(r"\bCROSS JOIN (\w+(?: \w+)?)(\s+)ON\b")
+_ORDERED_JOIN: Final = re.compile(
+    r"\bCROSS JOIN (?P<table>\w+)(?: (?P<alias>\w+))?\s+ON (?P<on>[\w.]+ = [\w.]+)"
+)
 _MARK: Final = re.compile(r"\$(\d+)")
 _HINT: Final = re.compile(r"\s+INDEXED BY \w+")
 _INSERT: Final = re.compile(
@@ -90,7 +92,7 @@ class Bulk:
 def translated(statement: str, *, has_heads: bool = True) -> Translated:
     """A statement with its parameters, one row at a time. `has_heads`: see `layout`."""
     text = _HINT.sub("", _COMMENT.sub("", _written_again().get(statement, statement)))
-    text = _ORDERED_JOIN.sub(r"JOIN \1\2ON", text)
+    text = _ORDERED_JOIN.sub(_looked_up, text)
     if has_heads:
         text = with_heads(text)
     lists = frozenset(a or b for a, b in _A_LIST.findall(text))
@@ -211,6 +213,18 @@ def _stored(column: Sequence[Any], type_: str) -> list[Any]:
 
 def _as_number(text: str | None) -> float | None:
     return float(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def _looked_up(found: re.Match[str]) -> str:
+    """A join of which SQLite runs the left side first, in a form that leaves no other order.
+
+    Of two tables PostgreSQL chooses the order itself, by statistics that may be from when a table
+    was nearly empty: it then compares every row with every other.
+    """
+    table, alias, condition = found.group("table", "alias", "on")
+    alias = alias or table
+    looked_up = f"SELECT * FROM {table} {alias} WHERE {condition} OFFSET 0"
+    return f"CROSS JOIN LATERAL ({looked_up}) {alias}"
 
 
 def _unnested(found: re.Match[str]) -> str:

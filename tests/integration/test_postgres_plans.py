@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import asyncpg
 import pytest
@@ -135,6 +136,40 @@ async def test_a_plan_from_when_a_table_was_small_does_not_outlive_a_second(
 
     assert found
     assert all("Index Cond: (key_id = " in line for line in found)
+
+
+@pytest.mark.parametrize("keys", [1, 40_000])
+async def test_no_statistics_make_a_plan_that_compares_all_with_all(
+    pool: ReaderPool, postgres_dsn: str, keys: int
+) -> None:
+    """They may be from when one table had many rows and the other nearly none."""
+    connection = await asyncpg.connect(postgres_dsn)
+    schema = await connection.fetchval(
+        "SELECT schema_name FROM tracker.projection_build WHERE name = 'runs'"
+    )
+    await connection.execute(
+        f"SET search_path = {schema};"
+        "ALTER TABLE key SET (autovacuum_enabled = off);"
+        "ALTER TABLE run_metric SET (autovacuum_enabled = off);"
+        f"INSERT INTO key SELECT n, 'key' || n FROM generate_series(1001, 1000 + {keys}) n;"
+        "ANALYZE key;"
+        "INSERT INTO run_metric SELECT 1, n, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0"
+        f" FROM generate_series(1001, {1001 if keys > 1 else 41_000}) n;"
+        "ANALYZE run_metric"
+    )
+    await connection.close()
+
+    def whole_indexes(reading: Reading) -> list[str]:
+        opened, found = reading.begun(), []
+        for block, sql in RUNS.items():
+            lines = kept_plan(opened, block, translated(sql))
+            for line, following in pairwise([*lines, ""]):
+                is_whole = " Scan using " in line and "Index Cond" not in following
+                if is_whole and not any(f"on {table}" in line for table in SMALL):
+                    found.append(f"{block}: {line.strip()}")
+        return found
+
+    assert await pool.run(whole_indexes, Source("default", "runs")) == []
 
 
 @pytest.mark.parametrize(("table", "key"), [("run_param", "lr"), ("run_tag", "team")])

@@ -9,8 +9,10 @@ SELECT r.run_no, r.run_id, r.name, r.experiment_id, r.user_id, r.status,
        r.start_us, r.end_us, r.end_reason, r.end_detail, r.parent_run_id, r.dropped,
        r.last_position
 FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
-JOIN run r ON r.run_no = j.value
-LEFT JOIN experiment e ON e.experiment_id = r.experiment_id
+CROSS JOIN run r ON r.run_no = j.value
+LEFT JOIN LATERAL (
+    SELECT e.lifecycle_stage FROM experiment e WHERE e.experiment_id = r.experiment_id OFFSET 0
+) e ON TRUE
 ORDER BY j.place;
 
 -- name: params
@@ -18,7 +20,7 @@ SELECT j.value, said.texts
 FROM unnest(:run_nos::bigint[]) AS j (value)
 CROSS JOIN LATERAL (
     SELECT json_object_agg(k.key, p.value ORDER BY p.key_id) AS texts
-    FROM run_param p JOIN key k ON k.key_id = p.key_id
+    FROM run_param p CROSS JOIN key k ON k.key_id = p.key_id
     WHERE p.run_no = j.value
 ) AS said
 WHERE said.texts IS NOT NULL;
@@ -28,7 +30,7 @@ SELECT j.value, said.texts
 FROM unnest(:run_nos::bigint[]) AS j (value)
 CROSS JOIN LATERAL (
     SELECT json_object_agg(k.key, t.value ORDER BY t.key_id) AS texts
-    FROM run_tag t JOIN key k ON k.key_id = t.key_id
+    FROM run_tag t CROSS JOIN key k ON k.key_id = t.key_id
     WHERE t.run_no = j.value AND t.value IS NOT NULL
 ) AS said
 WHERE said.texts IS NOT NULL;
@@ -42,14 +44,14 @@ SELECT m.run_no, m.key_id,
        CASE WHEN m.last_value <> 0 THEN NULL ELSE m.last_bits END,
        CASE WHEN m.first_value <> 0 THEN NULL ELSE m.first_bits END
 FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
-JOIN run_metric m ON m.run_no = j.value
+CROSS JOIN run_metric m ON m.run_no = j.value
 ORDER BY j.place, m.key_id;
 
 -- name: latest_points
 SELECT m.run_no, m.key_id, m.last_value, m.last_us, m.last_step,
        CASE WHEN m.last_value <> 0 THEN NULL ELSE m.last_bits END
 FROM unnest(:run_nos::bigint[]) WITH ORDINALITY AS j (value, place)
-JOIN run_metric m ON m.run_no = j.value
+CROSS JOIN run_metric m ON m.run_no = j.value
 ORDER BY j.place, m.key_id;
 
 -- name: experiments
@@ -60,5 +62,5 @@ SELECT e.experiment_id, e.name, e.lifecycle_stage, e.artifact_location, e.create
        (SELECT max(r.start_us) FROM run r WHERE r.experiment_id = e.experiment_id),
        greatest(e.name_order_us, e.lifecycle_order_us)
 FROM unnest(:experiment_ids::text[]) WITH ORDINALITY AS j (value, place)
-JOIN experiment e ON e.experiment_id = j.value
+CROSS JOIN experiment e ON e.experiment_id = j.value
 ORDER BY j.place;
