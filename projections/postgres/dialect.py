@@ -9,10 +9,11 @@ from typing import Final
 from projections.connection import Connection
 from projections.postgres.patterns import resolved
 from projections.postgres.regexes import as_postgres_regex
+from projections.postgres.texts import escaped
 from projections.search import ast
 from projections.search.ast import Comparison, Matching
 from projections.search.dialect import Dialect
-from projections.search.entities_sqlite import Entity
+from projections.search.entities_sqlite import Entity, order_text
 from projections.search.sql_text import FALSE, TRUE, Sql, enclosed
 from tracker.events.limits import INT64_MAX, INT64_MIN
 
@@ -62,6 +63,12 @@ class PostgresDialect:
 
     def unoptimised(self, column: str) -> str:
         return column
+
+    def beginning(self, column: str) -> str:
+        return order_text(column)  # it comes with the row's key, see `layout`
+
+    def stores_as_is(self, text: str) -> bool:
+        return escaped(text) == text
 
     def is_one_of(self, value: Sql, texts: Sequence[str], *, is_negated: bool = False) -> Sql:
         operator = "<> ALL" if is_negated else "= ANY"

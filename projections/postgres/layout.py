@@ -10,9 +10,10 @@ are compared by their bytes (collation "C") as SQLite compares them, and what SQ
 Four things differ. A btree of PostgreSQL takes no entry beyond 2,704 bytes, so long texts enter
 a primary key as their digest. Of an index of expressions PostgreSQL gives no rows, but looks
 each up in its table, so the beginnings of values that SQLite's indexes hold are columns here
-(`value_head`). And `projection` is a view of the row that holds the build's checkpoint, which
-lies where all servers look (see `build_store`). The key of a metric carries its last value, which
-SQLite finds beside the key anyway.
+(`value_head`). Indexes carry what SQLite finds beside their entries anyway: with the keys of
+metrics, params and tags go their values or the beginnings of them, with all that leads to a run
+its number. And `projection` is a view of the row that holds the build's checkpoint, which lies
+where all servers look (see `build_store`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,14 @@ _HEAD_COLUMN: Final = "value_head"
 # Columns whose texts may be too long for an entry of an index.
 _LONG: Final = frozenset({"value", "reason", "dataset_name"})
 # What is looked up by a primary key most: its index gives it, without a look at the table.
-_INCLUDED: Final = {"run_metric": "last_value"}
+_INCLUDED: Final = {
+    "run_metric": "last_value",
+    "run_param": _HEAD_COLUMN,
+    "run_tag": _HEAD_COLUMN,
+}
+# Each index of SQLite's ends with it.
+_NUMBER_OF: Final = {"run": "run_no"}
+_INDEX: Final = re.compile(r"(CREATE INDEX \w+ ON (\w+) \(([^()]+)\))")
 # Written again and again: room to do so in place.
 _FILLFACTOR: Final = 80
 CHECKPOINTS: Final = "projection"
@@ -108,13 +116,23 @@ def definition(projection: str) -> tuple[str, ...]:
     indexes = connection.execute(
         "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
     )
-    statements += [with_heads(_IS_NUMBER.sub(r"\1 IS NOT NULL", text)) for (text,) in indexes]
+    statements += [
+        _INDEX.sub(_with_number, with_heads(_IS_NUMBER.sub(r"\1 IS NOT NULL", text)))
+        for (text,) in indexes
+    ]
     return tuple(statements)
 
 
 def with_heads(statement: str) -> str:
     """The statement with the columns of beginnings, where it says how they are computed."""
     return _HEAD.sub(rf"\1{_HEAD_COLUMN}", statement)
+
+
+def _with_number(index: re.Match[str]) -> str:
+    defined, table, columns = index.groups()
+    number = _NUMBER_OF.get(table)
+    is_there = number is None or number in columns.split(", ")
+    return defined if is_there else f"{defined} INCLUDE ({number})"
 
 
 def _laid_out(projection: str) -> sqlite3.Connection:

@@ -136,7 +136,7 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
         f"SELECT d.run_no FROM {table} d{entity.dialect.by_index(index)} WHERE {where}", row.params
     )
     bound = base if narrow == TRUE else base + Sql(" AND ") + narrow
-    is_whole = narrow is test or _says_all(condition)
+    is_whole = narrow is test or _says_all(condition, entity.dialect)
     if test == TRUE or is_whole:
         return Access(bound, bound, is_of_index=True, has_one_plan=True)
     has_list = isinstance(condition, ast.OneOf)  # see RunSelection.checks
@@ -181,30 +181,33 @@ def _index_test(condition: ast.Predicate, test: Sql, dialect: Dialect) -> Sql:
         case ast.OneOf(ast.Param(), [ast.Number(), *_], False):
             return test
         case ast.Compare(ast.Param() | ast.Tag(), Comparison.EQ, ast.Text(text)):
-            return Sql(f"{_ORDERED} = ?", (text[:ORDER_CHARACTERS_MAX],))
+            clipped = text[:ORDER_CHARACTERS_MAX]
+            return Sql(f"{_ORDERED} = ?", (clipped,)) if dialect.stores_as_is(clipped) else TRUE
         case ast.OneOf(ast.Param() | ast.Tag(), values, False):
-            clipped = tuple(ast.Text(str(item.value)[:ORDER_CHARACTERS_MAX]) for item in values)
-            return value_tests.one_of(Sql(_ORDERED), clipped, is_negated=False, dialect=dialect)
+            texts = tuple(str(item.value)[:ORDER_CHARACTERS_MAX] for item in values)
+            if not all(map(dialect.stores_as_is, texts)):
+                return TRUE
+            listed = tuple(map(ast.Text, texts))
+            return value_tests.one_of(Sql(_ORDERED), listed, is_negated=False, dialect=dialect)
         case ast.Match(ast.Param() | ast.Tag(), Matching.LIKE, pattern, False):
-            return _prefix_test(like_prefix(pattern)[:ORDER_CHARACTERS_MAX])
+            prefix = like_prefix(pattern)[:ORDER_CHARACTERS_MAX]
+            return _prefix_test(prefix) if dialect.stores_as_is(prefix) else TRUE
         case _:
             return TRUE
 
 
-def _says_all(condition: ast.Predicate) -> bool:
-    """True where the index's beginning of a text decides the condition on the whole of it."""
+def _says_all(condition: ast.Predicate, dialect: Dialect) -> bool:
+    """True where `_index_test` on the beginning of a text decides the condition on all of it."""
+    if not value_tests.is_told_by_beginning(condition, dialect):
+        return False
     match condition:
-        case ast.Compare(ast.Param() | ast.Tag(), Comparison.EQ, ast.Text(text)):
-            return len(text) < ORDER_CHARACTERS_MAX
-        case ast.OneOf(ast.Param() | ast.Tag(), values, False):
-            return all(
-                isinstance(item, ast.Text) and len(item.value) < ORDER_CHARACTERS_MAX
-                for item in values
-            )
-        case ast.Match(ast.Param() | ast.Tag(), Matching.LIKE, pattern, False):
+        case ast.Compare(ast.Param() | ast.Tag(), Comparison.EQ, _):
+            return True
+        case ast.OneOf(ast.Param() | ast.Tag(), _, False):
+            return True
+        case ast.Match(ast.Param() | ast.Tag(), _, pattern, False):
             prefix = like_prefix(pattern)
-            is_range = prefix == "" or _following(prefix) is not None
-            return pattern == prefix + "%" and len(prefix) <= ORDER_CHARACTERS_MAX and is_range
+            return prefix == "" or _following(prefix) is not None
         case _:
             return False
 

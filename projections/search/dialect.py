@@ -78,6 +78,15 @@ class Dialect(Protocol):
         """The same text, but not recognised as the column by the planner."""
         ...
 
+    def beginning(self, column: str) -> str:
+        """Of a param's or tag's text what is read soonest: the first ORDER_CHARACTERS_MAX
+        characters of it, or more."""
+        ...
+
+    def stores_as_is(self, text: str) -> bool:
+        """False for a text that is longer where it is stored."""
+        ...
+
     def is_one_of(self, value: Sql, texts: Sequence[str], *, is_negated: bool = False) -> Sql: ...
 
     def is_one_of_numbers(
@@ -143,6 +152,12 @@ class SqliteDialect:
         # The plus keeps SQLite from putting the constant of `value = ?` into substr(value …),
         # after which it would not know the index's expression again.
         return "+" + column
+
+    def beginning(self, column: str) -> str:
+        return column
+
+    def stores_as_is(self, text: str) -> bool:
+        return True
 
     def is_one_of(self, value: Sql, texts: Sequence[str], *, is_negated: bool = False) -> Sql:
         """The texts travel as one JSON parameter."""

@@ -11,7 +11,8 @@ from typing import assert_never
 from projections.search import ast
 from projections.search.ast import Comparison, Matching
 from projections.search.dialect import Dialect
-from projections.search.limits import MICROSECONDS_MAX
+from projections.search.limits import MICROSECONDS_MAX, ORDER_CHARACTERS_MAX
+from projections.search.patterns import like_prefix
 from projections.search.sql_text import FALSE, TRUE, Sql
 
 
@@ -89,6 +90,30 @@ def matches(
 ) -> Sql:
     test = dialect.matches(value, matching, pattern)
     return Sql(f"NOT ({test.text})", test.params) if is_negated else test
+
+
+def is_told_by_beginning(test: ast.Predicate, dialect: Dialect) -> bool:
+    """Whether the first ORDER_CHARACTERS_MAX characters of a text tell if it passes."""
+    match test:
+        case ast.IsNull():
+            return True
+        case ast.Compare(_, _, ast.Text(text)):
+            return _is_short(text, dialect)
+        case ast.OneOf(_, values, _):
+            return all(
+                isinstance(item, ast.Text) and _is_short(item.value, dialect) for item in values
+            )
+        case ast.Match(_, Matching.LIKE, pattern, _):
+            prefix = like_prefix(pattern)
+            fits = len(prefix) <= ORDER_CHARACTERS_MAX and dialect.stores_as_is(prefix)
+            return fits and pattern == prefix + "%"
+        case _:
+            return False
+
+
+def _is_short(text: str, dialect: Dialect) -> bool:
+    """Whether a text of which this is the beginning can only be this one."""
+    return len(text) < ORDER_CHARACTERS_MAX and dialect.stores_as_is(text)
 
 
 def is_flag(value: Sql, comparison: Comparison, flag: bool) -> Sql:

@@ -92,6 +92,33 @@ async def test_texts_come_back_as_they_were(tables: FilledTables, store: RunsRea
     ]
 
 
+@pytest.mark.parametrize("length", [63, 64, 65, 127, 128, 129])
+@pytest.mark.parametrize("character", ["\x01", "\x02", "é"])
+async def test_a_text_of_any_characters_is_found_by_all_of_it(
+    tables: FilledTables, store: RunsReadStore, character: str, length: int
+) -> None:
+    text = character * length
+    values = [text, text + "a", text + "b", text[:-1], text[:-1] + "\x03"]
+    tables.put(
+        runs=[
+            RunRow(str(n), params={"p": value}, tags={"t": value}) for n, value in enumerate(values)
+        ]
+    )
+    for field in ("params.p", "tags.t"):
+        # What is ordered by no index is driven to, by the first of these conditions.
+        for order_by in ((), ("end_time",)):
+            found = await ids(store, f"{field} = '{text}'", order_by=order_by)
+            assert found == ["0"]
+            found = await ids(store, f"{field} LIKE '{text}%'", order_by=order_by)
+            assert found == ["0", "1", "2"]
+            found = await ids(store, f"{field} LIKE '{text}'", order_by=order_by)
+            assert found == ["0"]
+            found = await ids(store, f"{field} IN ('{text}', '{text}b')", order_by=order_by)
+            assert found == ["0", "2"]
+            found = await ids(store, f"{field} != '{text}'", order_by=order_by)
+            assert found == ["1", "2", "3", "4"]
+
+
 async def test_runs_go_and_come_back_with_their_experiment(
     tables: FilledTables, store: RunsReadStore
 ) -> None:

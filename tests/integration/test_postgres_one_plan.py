@@ -12,11 +12,14 @@ import asyncpg
 import pytest
 
 from projections.postgres.connection import PostgresConnection
+from projections.postgres.dialect import POSTGRES
 from projections.postgres.plans import KEPT_AHEAD_S, Plans
 from projections.postgres.readers import PostgresReaders, ReaderPool
 from projections.postgres.reading import Reading, Source
+from projections.postgres.translation import translated
 from projections.read_models import RunSearch
 from projections.runs_queries import RunsQueries
+from projections.search.access_sqlite import experiments_access
 from projections.search.sql_text import ONE_PLAN
 from tests.support.postgres import connected, fresh_database
 from tests.support.run_tables import MetricRow, RunRow
@@ -204,13 +207,55 @@ async def test_what_walks_is_not_sorted_however_few_a_planner_expects_to_match(
     assert SCAN.findall(plan)[0][0] == index, plan
 
 
-async def test_a_metrics_last_value_comes_with_its_key(backend: PostgresRuns) -> None:
-    async with connected(backend.place.uri) as connection:
-        defined = await connection.fetchval(
-            "SELECT pg_get_indexdef($1::regclass)", f"{backend.schema}.run_metric_pkey"
-        )
+@pytest.mark.parametrize(
+    ("looked_up", "table"),
+    [
+        ("metrics.acc > 0.1", "run_metric"),
+        ("params.half = '1'", "run_param"),
+        ("params.half != '1'", "run_param"),
+        ("params.half IS NOT NULL", "run_param"),
+        ("tags.team LIKE 't1%'", "run_tag"),
+        ("tags.team NOT LIKE 't1%'", "run_tag"),
+        ("tags.team NOT IN ('t1', 't2')", "run_tag"),
+    ],
+)
+async def test_what_is_looked_up_comes_with_its_key(
+    looked_up: str, table: str, runs: RunsQueries, pool: ReaderPool, ahead: list[Asked]
+) -> None:
+    await asked(runs, RunSearch(filter=f"params.rare = '7' AND {looked_up}"))
 
-    assert "(run_no, key_id) INCLUDE (last_value)" in defined
+    plan = await plan_of(ahead[0], pool)
+
+    assert f"Index Only Scan using {table}_pkey on {table} c0" in plan, plan
+
+
+@pytest.mark.parametrize(
+    "looked_up",
+    ["tags.team LIKE 't1%0'", f"tags.team != '{'t' * 128}'", f"tags.team NOT IN ('{'t' * 128}')"],
+)
+async def test_what_a_beginning_does_not_tell_is_looked_up_as_a_whole(
+    looked_up: str, runs: RunsQueries, pool: ReaderPool, ahead: list[Asked]
+) -> None:
+    await asked(runs, RunSearch(filter=f"params.rare = '7' AND {looked_up}"))
+
+    plan = await plan_of(ahead[0], pool)
+
+    assert "Index Scan using run_tag_pkey on run_tag c0" in plan, plan
+    assert "value_head" not in plan.partition("run_tag_pkey")[2], plan
+
+
+async def test_an_experiments_runs_are_told_by_its_index_alone(
+    runs: RunsQueries, pool: ReaderPool
+) -> None:
+    def explained(reading: Reading) -> str:
+        access = experiments_access(["1"], POSTGRES)
+        sql = translated(access.rows.text).sql
+        rows = reading.begun().direct(f"EXPLAIN {sql}", *access.rows.params)
+        return "\n".join(line for (line,) in rows)
+
+    plan = await pool.run(explained, SOURCE)
+
+    assert "Index Only Scan using run_experiment_start" in plan, plan
 
 
 async def test_one_kind_keeps_its_plan_and_the_others_are_planned_anew_each_time(
