@@ -223,5 +223,6 @@ def _statement(
         + condition
         + Sql(" ORDER BY ")
         + order_list(columns)
-        + Sql(" LIMIT ?", (limit,))
+        # Of any limit a plan for all values would expect a tenth of the rows.
+        + (Sql(f" LIMIT {limit}") if query.has_one_plan else Sql(" LIMIT ?", (limit,)))
     )

@@ -249,4 +249,6 @@ def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:
     # That the walk is worth it was found out by trying them.
     patterns = selection.entity.dialect.unestimated(checks.patterns)
     condition = all_of([stratum.condition, selection.scope, checks.condition, patterns])
-    return Query(source, condition, stratum.order)
+    # Where a walk along runs begins depends on the values; keys and values are gone along.
+    has_one_plan = stratum.is_keyed and checks.has_one_plan
+    return Query(source, condition, stratum.order, has_one_plan)

@@ -55,6 +55,11 @@ class Stratum:
     # Conditions of the filter that `condition` includes already.
     covered: frozenset[ast.Expression] = frozenset()
 
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it goes along keys and values, and looks up each run; else along runs."""
+        return self.run_join != NOTHING
+
 
 @dataclass(frozen=True, slots=True)
 class Walk:
@@ -191,7 +196,7 @@ def _keyed_stratum(
         order,
         run_no=f"{_FIRST}.run_no",
         # The walked table stays outermost.
-        run_join=Sql(f"{entity.dialect.ordered_join}run r ON r.run_no = {_FIRST}.run_no"),
+        run_join=Sql(entity.dialect.run_join(f"{_FIRST}.run_no", is_of_run=False)),
         covered=covered,
     )
 

@@ -28,7 +28,8 @@ from tests.support.runs_backends import PostgresRuns, postgres_runs
 SOURCE = Source("default", "runs")
 RUN_COUNT = 3_000
 DRIVEN = RunSearch(filter="params.rare = '7'")
-WALKED = RunSearch(filter="params.half = '1'", order_by=("metrics.acc DESC",))
+LARGE = (10**6, 10**7, 10**8, 10**9)
+WALKED = RunSearch(filter="params.half = '1'")
 # The run itself, in a subquery of the same alias, is shown as r_1.
 SCAN = re.compile(r"Scan (?:Backward )?(?:using (\w+) )?on (run\w*) ([a-z]\d?)(?:_1)? ")
 
@@ -205,6 +206,42 @@ async def test_what_walks_is_not_sorted_however_few_a_planner_expects_to_match(
 
     assert f"using {index} on" in plan, plan
     assert SCAN.findall(plan)[0][0] == index, plan
+
+
+@pytest.mark.parametrize(
+    ("order_by", "filter", "index", "lookups"),
+    [
+        ("metrics.acc DESC", "tags.team LIKE 't%'", "run_metric_last", ["run_tag c0", "run r"]),
+        ("metrics.acc", "metrics.acc > 0.2 AND run_name LIKE 'run%'", "run_metric_last", ["run r"]),
+        ("tags.team", "params.half = '1'", "run_tag_value", ["run_param c0", "run r"]),
+        ("params.rare", "run_name LIKE '%7'", "run_param_value", ["run r"]),
+        (
+            "metrics.acc",
+            # A planner that does not know the numbers expects a third each time.
+            " AND ".join(f"{name} < {n}" for name in ("dropped", "start_time") for n in LARGE),
+            "run_metric_last",
+            ["run r"],
+        ),
+    ],
+)
+async def test_a_walk_along_keys_and_values_has_one_plan(
+    order_by: str,
+    filter: str,
+    index: str,
+    lookups: list[str],
+    runs: RunsQueries,
+    pool: ReaderPool,
+) -> None:
+    search = RunSearch(filter=filter, order_by=(order_by,), max_results=10)
+    assert len(await asked(runs, search)) == 10
+
+    plan = await kept_plan(pool)
+
+    (walked, _, alias), *looked_up = SCAN.findall(plan)
+    assert (walked, alias) == (index, "o0"), plan
+    assert [f"{table} {a}" for _, table, a in looked_up] == lookups, plan
+    assert [index for index, _, _ in looked_up] == [f"{row.split()[0]}_pkey" for row in lookups]
+    assert not re.search(r"^ *->  Sort", plan, re.MULTILINE), plan
 
 
 @pytest.mark.parametrize(

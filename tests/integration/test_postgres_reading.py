@@ -281,7 +281,7 @@ async def test_a_build_of_version_2_is_read_until_it_is_replaced(
     for _ in range(3):
         asked.clear()
         assert [run.tags["n"] for run in (await runs.search_runs(in_order)).items] == ["1"]
-    assert "substr(" in asked[0]
+    assert any("FROM run_tag o0" in sql and "substr(" in sql for sql in asked)
     assert not any("value_head" in sql for sql in asked)
 
     await rebuilt(side)
@@ -290,7 +290,7 @@ async def test_a_build_of_version_2_is_read_until_it_is_replaced(
         asked.clear()
         assert [run.tags["n"] for run in (await runs.search_runs(in_order)).items] == ["1"]
     # Ahead, and in a transaction the runs without the tag.
-    ahead, begin, rest = asked
+    ahead, begin, rest = asked[-3:]
     assert "value_head" in ahead
     assert begin.startswith("BEGIN")
     assert "substr(" not in rest
