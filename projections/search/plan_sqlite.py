@@ -29,11 +29,10 @@ from projections.search.access_sqlite import (
     experiments_access,
 )
 from projections.search.choices import Choice
-from projections.search.compile_sqlite import compile_filter
-from projections.search.fields import RUNS
+from projections.search.estimates_sqlite import all_runs, rows_walked, yield_of
 from projections.search.order_sqlite import Order, order_of
 from projections.search.run_selection import RunSelection
-from projections.search.sql_text import NOTHING, TRUE, Sql, all_of, enclosed
+from projections.search.sql_text import NOTHING, Sql, all_of, enclosed
 from projections.search.walk_sqlite import Stratum, Walk, walk_of
 
 # A yield is counted up to this many index entries: some milliseconds.
@@ -41,17 +40,12 @@ _YIELD_CAP: Final = 10_000
 # For a set they are counted further, where it is certain to spare looks at more runs still. A set
 # of so many takes some MB while the statement runs.
 _SET_CAP: Final = 100_000
-# Runs that the whole filter is tried on to estimate the share that matches.
-_SAMPLE: Final = 128
 # A walk this short is not worth a look for something shorter.
 _WALK_AT_ONCE: Final = 500
 # Nor are so few looks at rows worth a set.
 _LOOK_AT_ONCE: Final = 500
 # A run that is driven to is collected and sorted, too.
 _DRIVE_COST: Final = 1.5
-# The multiples of the golden ratio spread any number of samples evenly.
-_GOLDEN: Final = 0.6180339887498949
-_ALL_ROWS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +74,9 @@ def choose(connection: Connection, selection: RunSelection, *, page: int) -> Cho
     walk = _walk_of(selection)
     if walk is None:
         found = _narrowest(connection, selection, rows_max=_YIELD_CAP)
-        return _with_sets(connection, selection, *(found or (Choice(), _all_runs(connection))))
-    runs = _all_runs(connection)
-    walk_rows = _rows_walked(connection, selection, walk, page=page, runs=runs)
+        return _with_sets(connection, selection, *(found or (Choice(), all_runs(connection))))
+    runs = all_runs(connection)
+    walk_rows = rows_walked(connection, selection, walk, page=page, runs=runs)
     # Counting further than the walk would go cannot change the choice, and what the walk
     # visits anyway it visits in order.
     rows_max = min(_YIELD_CAP, int(walk_rows / _DRIVE_COST))
@@ -97,11 +91,6 @@ def choose(connection: Connection, selection: RunSelection, *, page: int) -> Cho
         covered = frozenset(walk.population)
         return _with_sets(connection, selection, Choice(walks=True), walk_rows, covered)
     return _with_sets(connection, selection, Choice(), runs)
-
-
-def _all_runs(connection: Connection) -> int:
-    """About how many there are."""
-    return connection.execute("SELECT max(run_no) FROM run").fetchone()[0] or 0
 
 
 def _with_sets(
@@ -127,7 +116,7 @@ def _with_sets(
         if access is None or not access.is_of_index:
             continue
         rows_max = min(cap, int(rows * dialect.rows_of_set_per_look))
-        if _yield_of(connection, access, rows_max=rows_max) is not None:
+        if yield_of(connection, access, rows_max=rows_max) is not None:
             sets.add(condition)
     return replace(choice, sets=frozenset(sets))
 
@@ -136,42 +125,6 @@ def _walk_of(selection: RunSelection) -> Walk | None:
     return walk_of(
         selection.terms, selection.conditions, selection.entity, selection.experiment_ids
     )
-
-
-def _rows_walked(
-    connection: Connection, selection: RunSelection, walk: Walk, *, page: int, runs: int
-) -> float:
-    """About how many rows the walk visits until the page is full, or it ends."""
-    numbers = {1 + int(runs * (i * _GOLDEN % 1.0)) for i in range(_SAMPLE)}
-    few = replace(selection.entity, dialect=selection.entity.dialect.for_few)
-    entity = replace(few, run_no="s.value")
-    visited = all_of(compile_filter(c, entity, RUNS) for c in walk.population)
-    condition = replace(selection, entity=few).condition(run_no="s.value")
-    if runs == 0 or (visited == TRUE and condition == TRUE):
-        return float(page)
-    dialect = entity.dialect
-    sample = dialect.numbers_table(sorted(numbers), "s")
-    # The OFFSET keeps the subquery from being flattened and everything tested twice.
-    in_first, matching, matching_in_first = connection.execute(
-        "SELECT count(*) FILTER (WHERE v), count(*) FILTER (WHERE m), "
-        f"count(*) FILTER (WHERE v AND m) FROM (SELECT ({visited.text}) AS v, "
-        f"({condition.text}) AS m FROM {sample.text}{dialect.ordered_join}"
-        f"run r ON r.run_no = s.value LIMIT {_ALL_ROWS} OFFSET 0) sampled",
-        (*visited.params, *condition.params, *sample.params),
-    ).fetchone()
-    share = (matching + 0.5) / (len(numbers) + 1)
-    # What a small sample of the first stratum does not show, all runs are asked for.
-    share_in_first = (matching_in_first + share) / (in_first + 1)
-    scale = runs / len(numbers)
-    first_rows = max(in_first, 0.5) * scale
-    first_matches = first_rows * share_in_first
-    if first_matches >= page or walk.ends_there:
-        return float(min(first_rows, page / share_in_first))
-    # The page is not full when the first stratum ends, and the others have all other runs.
-    other_matches = max(matching - matching_in_first, 0.5) * scale
-    other_rows = runs - min(first_rows, runs)
-    rest = (page - first_matches) * other_rows / other_matches
-    return float(first_rows + min(other_rows, rest))
 
 
 def _narrowest(
@@ -195,7 +148,7 @@ def _narrowest(
         accesses.append((access, Choice(by_experiments=True)))
     best = None
     for access, choice in accesses:
-        rows = _yield_of(connection, access, rows_max=rows_max)
+        rows = yield_of(connection, access, rows_max=rows_max)
         if rows is not None:
             best, rows_max = (choice, rows), rows - 1
     return best
@@ -207,14 +160,6 @@ def _is_wide(condition: ast.Expression) -> bool:
         case ast.Compare(_, ast.Comparison.EQ) | ast.OneOf(_, _, False):
             return False
     return True
-
-
-def _yield_of(connection: Connection, access: Access, *, rows_max: int) -> int | None:
-    """How many rows an access yields, or None for more than `rows_max`."""
-    counted = f"SELECT count(*) FROM ({access.bound.text} LIMIT ?) counted"
-    limit = max(0, rows_max) + 1
-    rows = int(connection.execute(counted, (*access.bound.params, limit)).fetchone()[0])
-    return rows if rows <= rows_max else None
 
 
 def _access(selection: RunSelection, choice: Choice) -> Access | None:
