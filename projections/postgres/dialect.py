@@ -30,6 +30,7 @@ class PostgresDialect:
     build = "current_schema()"
     ordered_join = " JOIN "
     rows_of_set_per_look = 4.0
+    rows_passed_per_look = 10.0
 
     def run_join(self, run_no: str, *, is_of_run: bool) -> str:
         if is_of_run:  # the planner may see that both are one row

@@ -25,13 +25,14 @@ class Choice:
     """Walk along the order, or drive: by a condition, by the experiments, or by all runs.
 
     What is in `sets` is tested by a set of all runs that fulfil it, made once for a statement,
-    instead of a look at each run.
+    instead of a look at each run; so are the experiments, with `experiments_as_set`.
     """
 
     walks: bool = False
     by: ast.Expression | None = None
     by_experiments: bool = False
     sets: frozenset[ast.Expression] = frozenset()
+    experiments_as_set: bool = False
 
     def fits(self, conditions: Sequence[ast.Expression]) -> bool:
         """Whether it speaks of these conditions only."""

@@ -57,6 +57,12 @@ class Dialect(Protocol):
         time of a look at whether one run fulfils it."""
         ...
 
+    @property
+    def rows_passed_per_look(self) -> float:
+        """How many rows of an index are passed, of runs that are not in such a set, in the time in
+        which one run is looked up."""
+        ...
+
     def is_in_set(self, run_no: str, rows: Sql) -> Sql:
         """Whether this SELECT has the run's number; it is run once, and its rows are hashed."""
         ...
@@ -124,6 +130,7 @@ class SqliteDialect:
     build = "''"
     ordered_join = " CROSS JOIN "
     rows_of_set_per_look = 1.0
+    rows_passed_per_look = 4.0
 
     def run_join(self, run_no: str, *, is_of_run: bool) -> str:
         return f"{self.ordered_join}run r ON r.run_no = {run_no}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from typing import Final
 
 from projections.connection import Connection
 from projections.search.access_sqlite import Access
 from projections.search.compile_sqlite import compile_filter
 from projections.search.fields import RUNS
+from projections.search.order_sqlite import Rank, order_list, order_of, select_list
 from projections.search.run_selection import RunSelection
-from projections.search.sql_text import TRUE, all_of
+from projections.search.sql_text import TRUE, Sql, all_of, enclosed
 from projections.search.walk_sqlite import Walk
 
 # Runs that the whole filter is tried on to estimate the share that matches.
@@ -61,9 +63,70 @@ def rows_walked(
     return float(first_rows + min(other_rows, rest))
 
 
+@dataclass(frozen=True, slots=True)
+class WalkEnd:
+    """`walked` selects the rows of the index that a walk visits until its page is full; of the runs
+    in the access about `matches` fulfil all."""
+
+    walked: Sql
+    matches: int
+
+
+def end_of_walk(
+    connection: Connection,
+    selection: RunSelection,
+    walk: Walk,
+    access: Access,
+    rows: int,
+    *,
+    page: int,
+) -> WalkEnd | None:
+    """Where a walk along keys and values is likely to have found a page of an access's runs.
+
+    None if that is behind the last of the values. `rows`: how many the access has; some of them
+    are asked for all that is searched, and for their place in the order.
+    """
+    every = max(1, rows // _SAMPLE)
+    dialect = selection.entity.dialect.for_few
+    few = replace(selection, entity=replace(selection.entity, dialect=dialect))
+    condition, order = few.condition(run_no="r.run_no"), order_of(few.terms[:1], few.entity)
+    rank, value = order.columns[:2]
+    sampled = (
+        Sql("SELECT x.run_no FROM (SELECT a.run_no, row_number() OVER () AS place FROM ")
+        + enclosed(access.rows)
+        + Sql(" a) x WHERE x.place % ? = 0", (every,))
+    )
+    asked = (
+        Sql("SELECT ")
+        + select_list([rank, value])
+        + Sql(" FROM ")
+        + enclosed(sampled)
+        + Sql(" d" + dialect.run_join("d.run_no", is_of_run=False))
+        + order.joins
+        + Sql(" WHERE ")
+        + condition
+        + Sql(" ORDER BY ")
+        + order_list([rank, value])
+    )
+    matching = connection.execute(asked.text, asked.params).fetchall()
+    last = math.ceil(page / every)
+    if last > len(matching) or matching[last - 1][0] != Rank.VALUE:
+        return None
+    first = walk.strata[0]
+    walked = Sql("SELECT 1 FROM ") + first.outermost + Sql(" WHERE ") + first.condition
+    until = Sql(" <= ?" if not value.is_descending else " >= ?", (matching[last - 1][1],))
+    walked = walked + Sql(" AND ") + first.order.columns[1].value + until
+    return WalkEnd(walked, len(matching) * every)
+
+
 def yield_of(connection: Connection, access: Access, *, rows_max: int) -> int | None:
     """How many rows an access yields, or None for more than `rows_max`."""
-    counted = f"SELECT count(*) FROM ({access.bound.text} LIMIT ?) counted"
+    return counted(connection, access.bound, rows_max=rows_max)
+
+
+def counted(connection: Connection, select: Sql, *, rows_max: int) -> int | None:
+    """How many rows a SELECT gives, or None for more than `rows_max`."""
+    sql = f"SELECT count(*) FROM ({select.text} LIMIT ?) counted"
     limit = max(0, rows_max) + 1
-    rows = int(connection.execute(counted, (*access.bound.params, limit)).fetchone()[0])
+    rows = int(connection.execute(sql, (*select.params, limit)).fetchone()[0])
     return rows if rows <= rows_max else None

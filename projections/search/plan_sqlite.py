@@ -12,6 +12,11 @@ What is left to check of each run is a look at a row of it, for each condition. 
 lists all runs that fulfil a condition, and they are not many more than the runs to be checked,
 they become a set first, and the look is one into that.
 
+So there is a third way: to walk, and look up only what is in a set of the runs that would be
+driven to. To pass a run costs a part of looking it up. How many are passed depends on where in
+the order the runs of the set stand; the runs of one experiment may be the worst of all. So some
+of them are asked for their values, which tell where a walk would end.
+
 SQLite's own planner cannot do this: it plans before it sees the parameters, and a filter's
 conditions stand in subqueries, whose selectivity it does not estimate.
 """
@@ -29,7 +34,13 @@ from projections.search.access_sqlite import (
     experiments_access,
 )
 from projections.search.choices import Choice
-from projections.search.estimates_sqlite import all_runs, rows_walked, yield_of
+from projections.search.estimates_sqlite import (
+    all_runs,
+    counted,
+    end_of_walk,
+    rows_walked,
+    yield_of,
+)
 from projections.search.order_sqlite import Order, order_of
 from projections.search.run_selection import RunSelection
 from projections.search.sql_text import NOTHING, Sql, all_of, enclosed
@@ -85,10 +96,13 @@ def choose(connection: Connection, selection: RunSelection, *, page: int) -> Cho
         found = _narrowest(
             connection, selection, rows_max=rows_max, without=frozenset(walk.population)
         )
+    covered = frozenset(walk.population)
     if found is not None:
+        within = _walk_within(connection, selection, walk, *found, page=page)
+        if within is not None:
+            return _with_sets(connection, selection, within, found[1], covered)
         return _with_sets(connection, selection, *found)
     if runs * _DRIVE_COST > walk_rows:
-        covered = frozenset(walk.population)
         return _with_sets(connection, selection, Choice(walks=True), walk_rows, covered)
     return _with_sets(connection, selection, Choice(), runs)
 
@@ -118,7 +132,36 @@ def _with_sets(
         rows_max = min(cap, int(rows * dialect.rows_of_set_per_look))
         if yield_of(connection, access, rows_max=rows_max) is not None:
             sets.add(condition)
-    return replace(choice, sets=frozenset(sets))
+    return replace(choice, sets=choice.sets.union(sets))
+
+
+def _walk_within(
+    connection: Connection,
+    selection: RunSelection,
+    walk: Walk,
+    drive: Choice,
+    rows: int,
+    *,
+    page: int,
+) -> Choice | None:
+    """To walk past all runs but those that would be driven to, if so few have to be passed that
+    it is less work than to look all of those up. `rows`: how many they are.
+    """
+    access = _access(selection, drive)
+    assert access is not None, "it was counted"
+    is_of_index = access.is_of_index or drive.by_experiments
+    if rows <= _LOOK_AT_ONCE or not is_of_index or not walk.strata[0].is_keyed:
+        return None
+    ends = end_of_walk(connection, selection, walk, access, rows, page=page)
+    if ends is None:
+        return None
+    looks = ends.matches * _DRIVE_COST - page
+    rows_max = min(_YIELD_CAP, int(looks * selection.entity.dialect.rows_passed_per_look))
+    if counted(connection, ends.walked, rows_max=rows_max) is None:
+        return None
+    if drive.by is None:
+        return Choice(walks=True, experiments_as_set=True)
+    return Choice(walks=True, sets=frozenset({drive.by}))
 
 
 def _walk_of(selection: RunSelection) -> Walk | None:
@@ -184,7 +227,7 @@ def _driven(selection: RunSelection, choice: Choice) -> Query:
         run_join = Sql(dialect.run_join("d.run_no", is_of_run=access.is_of_runs))
     order = order_of(selection.terms, selection.entity, aliases=checks.aliases)
     source = driving + checks.joins + run_join + order.joins
-    condition = all_of([selection.scope, checks.condition, checks.patterns])
+    condition = all_of([selection.scope(choice), checks.condition, checks.patterns])
     return Query(source, condition, order, has_one_plan)
 
 
@@ -193,7 +236,8 @@ def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:
     source = stratum.outermost + checks.joins + stratum.run_join + stratum.order.joins
     # That the walk is worth it was found out by trying them.
     patterns = selection.entity.dialect.unestimated(checks.patterns)
-    condition = all_of([stratum.condition, selection.scope, checks.condition, patterns])
+    scope = selection.scope(choice)
+    condition = all_of([stratum.condition, scope, checks.condition, patterns])
     # Where a walk along runs begins depends on the values; keys and values are gone along.
     has_one_plan = stratum.is_keyed and checks.has_one_plan
     return Query(source, condition, stratum.order, has_one_plan)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from projections.search import ast
-from projections.search.access_sqlite import access_for, is_in_experiments
+from projections.search.access_sqlite import access_for, experiments_access, is_in_experiments
 from projections.search.choices import Choice
 from projections.search.compile_sqlite import compile_filter, keyed_test
 from projections.search.entities_sqlite import RunEntity, row_field
@@ -43,9 +43,9 @@ class RunSelection:
     lifecycle: Sql
     entity: RunEntity
 
-    @property
-    def scope(self) -> Sql:
-        if not self.experiment_ids:
+    def scope(self, choice: Choice) -> Sql:
+        """What is asked of the runs' own rows beside the filter."""
+        if not self.experiment_ids or choice.experiments_as_set:
             return self.lifecycle
         inside = is_in_experiments(self.experiment_ids, self.entity.dialect)
         return all_of([inside, self.lifecycle])
@@ -53,10 +53,11 @@ class RunSelection:
     def condition(self, *, run_no: str) -> Sql:
         """All that is asked of a run whose number is read from `run_no`."""
         entity = replace(self.entity, run_no=run_no)
-        return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in self.conditions)])
+        tests = (compile_filter(c, entity, RUNS) for c in self.conditions)
+        return all_of([self.scope(Choice()), *tests])
 
     def checks(self, choice: Choice, *, run_no: str, without: frozenset[ast.Expression]) -> Checks:
-        """What keeps, of the runs in scope, those that fulfil everything but `without`.
+        """What keeps, of the runs in `scope`, those that fulfil everything but `without`.
 
         What needs a keyed row joins it: one row at most, and its cursor stays open, where
         an EXISTS would open one for every run. How an EXISTS is best run, and a list searched,
@@ -66,6 +67,9 @@ class RunSelection:
         rows = _KeyedRows(entity)
         tests, patterns = list[Sql](), list[Sql]()
         has_one_plan = len(self.experiment_ids) <= 1
+        if choice.experiments_as_set:
+            inside = experiments_access(self.experiment_ids, entity.dialect)
+            tests.append(entity.dialect.is_in_set(run_no, inside.rows))
         for condition in self.conditions:
             if condition in without:
                 continue

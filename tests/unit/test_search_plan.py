@@ -34,11 +34,21 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Con
 def _run(n: int) -> RunRow:
     return RunRow(
         f"run{n}",
-        experiment_id=str(n % 3),
+        experiment_id=str(n % 3) if n % 30 else "small",
         start_us=n,
-        params={"half": str(n % 2), "rare": str(n % 1000), "lr": f"{n / RUN_COUNT}"},
-        metrics={"acc": MetricRow.of((n * 7919 % RUN_COUNT) / RUN_COUNT)}
-        | ({"few": MetricRow.of(float(n))} if n < 5 else {}),
+        params={
+            "half": str(n % 2),
+            "month": str(n % 30),
+            "rare": str(n % 1000),
+            "lr": f"{n / RUN_COUNT}",
+        },
+        metrics={
+            "acc": MetricRow.of((n * 7919 % RUN_COUNT) / RUN_COUNT),
+            # The runs of a month, and those of the small experiment, are the last of all.
+            "late": MetricRow.of((n % 30 == 0) + n / RUN_COUNT),
+        }
+        | ({"few": MetricRow.of(float(n))} if n < 5 else {})
+        | ({"early": MetricRow.of(float(n))} if n < 200 else {}),
     )
 
 
@@ -173,6 +183,83 @@ def test_what_few_more_runs_fulfil_than_are_tested_is_tested_by_a_set(
     for query in (more, few):
         assert "+d.run_no IN" not in query.condition.text
         assert "run_metric c0" in query.source.text
+
+
+@pytest.fixture
+def looks_up_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred runs count as many."""
+    monkeypatch.setattr("projections.search.plan_sqlite._LOOK_AT_ONCE", 50)
+    monkeypatch.setattr("projections.search.plan_sqlite._WALK_AT_ONCE", 50)
+
+
+IN_EXPERIMENT = (
+    "+o0.run_no IN (SELECT r.run_no FROM run r INDEXED BY run_experiment_start"
+    " WHERE r.experiment_id = ?)"
+)
+IN_MONTH = "+o0.run_no IN (SELECT d.run_no FROM run_param d INDEXED BY run_param_value"
+
+
+@pytest.mark.usefixtures("looks_up_few")
+@pytest.mark.parametrize("order", ["metrics.acc DESC", "metrics.late DESC"])
+@pytest.mark.parametrize(
+    ("experiment_ids", "filter", "in_set"),
+    [
+        (("small",), "", IN_EXPERIMENT),
+        (("small",), "run_name != 'none'", IN_EXPERIMENT),
+        ((), "params.month = '0'", IN_MONTH),
+    ],
+)
+def test_a_walk_passes_what_is_not_in_a_set_of_those_that_would_be_driven_to(
+    connection: sqlite3.Connection,
+    experiment_ids: tuple[str, ...],
+    filter: str,
+    in_set: str,
+    order: str,
+) -> None:
+    queries = planned(connection, filter, order, experiment_ids=experiment_ids)
+
+    assert outermost(queries) == "run_metric o0 INDEXED BY run_metric_last"
+    assert in_set in queries[0].condition.text
+    assert queries[0].condition.text.count("r.experiment_id = ?") == len(experiment_ids)
+    assert queries[0].has_one_plan
+
+
+@pytest.mark.usefixtures("looks_up_few")
+@pytest.mark.parametrize(
+    ("experiment_ids", "filter", "order"),
+    [
+        # All others stand before them.
+        (("small",), "", "metrics.late"),
+        ((), "params.month = '0'", "metrics.late"),
+        # It would go on to the end of the values, and beyond.
+        (("small",), "run_name = 'none'", "metrics.acc"),
+        ((), "params.month = '7'", "metrics.early"),
+        # Not enough runs are spared a look.
+        ((), "params.month = '0' AND metrics.late < 1.7", "metrics.acc"),
+        # No index of keys and values tells them.
+        ((), "experiment_id = 'small'", "metrics.acc"),
+        # The walk reads each run anyway.
+        ((), "params.month = '0'", "start_time"),
+    ],
+)
+def test_no_walk_passes_more_than_is_spared(
+    connection: sqlite3.Connection, experiment_ids: tuple[str, ...], filter: str, order: str
+) -> None:
+    (query,) = planned(connection, filter, order, experiment_ids=experiment_ids)
+
+    assert query.source.text.startswith("(SELECT ")
+    assert "+o0.run_no IN" not in query.condition.text
+
+
+@pytest.mark.usefixtures("looks_up_few")
+def test_what_few_runs_would_be_looked_up_for_is_not_walked(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.search.plan_sqlite._LOOK_AT_ONCE", 100)
+
+    (query,) = planned(connection, "params.month = '0'", "metrics.acc")
+
+    assert query.source.text.startswith("(SELECT ")
 
 
 def test_the_newest_runs_of_an_experiment_are_read_from_its_index(
