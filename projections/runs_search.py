@@ -100,9 +100,8 @@ def find_runs(
         _LIFECYCLES[search.view],
         entity,
     )
-    queries = plan(
-        selection, _choice(connection, selection, remembered.choices, name, search.max_results)
-    )
+    choice = _choice(connection, selection, remembered.choices, name, search.max_results)
+    queries = plan(selection, choice if cursor is None else choice.behind_a_page)
     values = None if cursor is None else cursor.values
     state = Sql(f"r.run_no, r.last_position, {_DELETED[search.view]}, {dialect.build}, ")
     rows = _rows(connection, queries, state, values, limit=search.max_results + 1)

@@ -30,7 +30,6 @@ class PostgresDialect:
     build = "current_schema()"
     ordered_join = " JOIN "
     rows_of_set_per_look = 4.0
-    rows_passed_per_look = 10.0
 
     def run_join(self, run_no: str, *, is_of_run: bool) -> str:
         if is_of_run:  # the planner may see that both are one row
@@ -43,6 +42,9 @@ class PostgresDialect:
 
     def exists(self, found: Sql) -> Sql:
         return Sql("EXISTS ") + enclosed(found)
+
+    def rows_passed_per_look(self, order: ast.Field) -> float:
+        return 10.0
 
     def is_in_set(self, run_no: str, rows: Sql) -> Sql:
         """IS TRUE keeps the planner from making a join of it, and the array from estimating

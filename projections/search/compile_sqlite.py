@@ -28,9 +28,6 @@ def keyed_test(predicate: ast.Predicate, alias: str, value: str, dialect: Dialec
 
     None if the predicate asks for the row's absence.
     """
-    is_of_text = isinstance(predicate.field, ast.Param | ast.Tag)
-    if is_of_text and value_tests.is_told_by_beginning(predicate, dialect):
-        value = dialect.beginning(value)
     match predicate:
         case ast.IsNull(ast.Metric(_, summary), True) if _holds_nan(summary):
             return TRUE

@@ -20,6 +20,8 @@ _SAMPLE: Final = 128
 # The multiples of the golden ratio spread any number of samples evenly.
 _GOLDEN: Final = 0.6180339887498949
 _ALL_ROWS: Final = 2**62
+# Knuth's multiplicative hash, of which the middle bits are taken.
+_HASH: Final = 2_654_435_761
 
 
 def all_runs(connection: Connection) -> int:
@@ -86,15 +88,16 @@ def end_of_walk(
     None if that is behind the last of the values. `rows`: how many the access has; some of them
     are asked for all that is searched, and for their place in the order.
     """
+    # By hashes of their numbers: experiments may take turns, so that each has every so many runs.
     every = max(1, rows // _SAMPLE)
     dialect = selection.entity.dialect.for_few
     few = replace(selection, entity=replace(selection.entity, dialect=dialect))
     condition, order = few.condition(run_no="r.run_no"), order_of(few.terms[:1], few.entity)
     rank, value = order.columns[:2]
     sampled = (
-        Sql("SELECT x.run_no FROM (SELECT a.run_no, row_number() OVER () AS place FROM ")
+        Sql("SELECT a.run_no FROM ")
         + enclosed(access.rows)
-        + Sql(" a) x WHERE x.place % ? = 0", (every,))
+        + Sql(f" a WHERE (a.run_no * {_HASH} / 65536) % ? = 0", (every,))
     )
     asked = (
         Sql("SELECT ")
@@ -112,10 +115,18 @@ def end_of_walk(
     last = math.ceil(page / every)
     if last > len(matching) or matching[last - 1][0] != Rank.VALUE:
         return None
-    first = walk.strata[0]
-    walked = Sql("SELECT 1 FROM ") + first.outermost + Sql(" WHERE ") + first.condition
-    until = Sql(" <= ?" if not value.is_descending else " >= ?", (matching[last - 1][1],))
-    walked = walked + Sql(" AND ") + first.order.columns[1].value + until
+    first, walked_by = walk.strata[0], walk.strata[0].order.columns[1].value
+    until = Sql(" >= ?" if value.is_descending else " <= ?", (matching[last - 1][1],))
+    walked = (
+        Sql("SELECT 1 FROM ")
+        + first.outermost
+        + Sql(" WHERE ")
+        + all_of([first.visited, walked_by + until])
+        # Nothing but its index gives the rows in this order.
+        + Sql(" ORDER BY ")
+        + walked_by
+        + Sql(" DESC" if value.is_descending else "")
+    )
     return WalkEnd(walked, len(matching) * every)
 
 

@@ -43,7 +43,7 @@ from projections.search.estimates_sqlite import (
 )
 from projections.search.order_sqlite import Order, order_of
 from projections.search.run_selection import RunSelection
-from projections.search.sql_text import NOTHING, Sql, all_of, enclosed
+from projections.search.sql_text import NOTHING, TRUE, Sql, all_of, enclosed
 from projections.search.walk_sqlite import Stratum, Walk, walk_of
 
 # A yield is counted up to this many index entries: some milliseconds.
@@ -81,7 +81,7 @@ def plan(selection: RunSelection, choice: Choice) -> list[Query]:
 
 
 def choose(connection: Connection, selection: RunSelection, *, page: int) -> Choice:
-    """How to begin, for a page of so many runs."""
+    """How to begin, for a first page of so many runs."""
     walk = _walk_of(selection)
     if walk is None:
         found = _narrowest(connection, selection, rows_max=_YIELD_CAP)
@@ -98,10 +98,8 @@ def choose(connection: Connection, selection: RunSelection, *, page: int) -> Cho
         )
     covered = frozenset(walk.population)
     if found is not None:
-        within = _walk_within(connection, selection, walk, *found, page=page)
-        if within is not None:
-            return _with_sets(connection, selection, within, found[1], covered)
-        return _with_sets(connection, selection, *found)
+        within = _walk_within(connection, selection, walk, *found, page=page, runs=runs)
+        return _with_sets(connection, selection, *(within or found))
     if runs * _DRIVE_COST > walk_rows:
         return _with_sets(connection, selection, Choice(walks=True), walk_rows, covered)
     return _with_sets(connection, selection, Choice(), runs)
@@ -143,25 +141,30 @@ def _walk_within(
     rows: int,
     *,
     page: int,
-) -> Choice | None:
-    """To walk past all runs but those that would be driven to, if so few have to be passed that
-    it is less work than to look all of those up. `rows`: how many they are.
+    runs: int,
+) -> tuple[Choice, float] | None:
+    """To walk past all runs but those that would be driven to, and how many of them it looks up, if
+    so few have to be passed that it is less work than to look all of those up.
+
+    `rows`: how many would be driven to, of so many `runs`.
     """
     access = _access(selection, drive)
     assert access is not None, "it was counted"
     is_of_index = access.is_of_index or drive.by_experiments
     if rows <= _LOOK_AT_ONCE or not is_of_index or not walk.strata[0].is_keyed:
         return None
+    passed_per_look = selection.entity.dialect.rows_passed_per_look(selection.terms[0].field)
+
+    def rows_max(matches: int) -> int:
+        spared = matches * _DRIVE_COST - page
+        return min(_YIELD_CAP, int(spared * passed_per_look))
+
+    if page * runs / rows > rows_max(rows):
+        return None
     ends = end_of_walk(connection, selection, walk, access, rows, page=page)
-    if ends is None:
+    if ends is None or counted(connection, ends.walked, rows_max=rows_max(ends.matches)) is None:
         return None
-    looks = ends.matches * _DRIVE_COST - page
-    rows_max = min(_YIELD_CAP, int(looks * selection.entity.dialect.rows_passed_per_look))
-    if counted(connection, ends.walked, rows_max=rows_max) is None:
-        return None
-    if drive.by is None:
-        return Choice(walks=True, experiments_as_set=True)
-    return Choice(walks=True, sets=frozenset({drive.by}))
+    return replace(drive, walks=True), page * rows / ends.matches
 
 
 def _walk_of(selection: RunSelection) -> Walk | None:
@@ -213,6 +216,11 @@ def _access(selection: RunSelection, choice: Choice) -> Access | None:
     return None
 
 
+def _told_by(access: Access, choice: Choice) -> frozenset[ast.Expression]:
+    """What all rows of the choice's access fulfil."""
+    return frozenset({choice.by} if access.is_exact and choice.by is not None else ())
+
+
 def _driven(selection: RunSelection, choice: Choice) -> Query:
     access, dialect = _access(selection, choice), selection.entity.dialect
     if access is None:
@@ -220,24 +228,33 @@ def _driven(selection: RunSelection, choice: Choice) -> Query:
         checks = selection.checks(choice, run_no="r.run_no", without=frozenset())
     else:
         driving = enclosed(access.rows) + Sql(" d")
-        covered = {choice.by} if access.is_exact and choice.by is not None else ()
-        without = frozenset[ast.Expression](covered)
+        without = _told_by(access, choice)
         checks = selection.checks(choice, run_no="d.run_no", without=without)
         has_one_plan = access.has_one_plan and checks.has_one_plan
         run_join = Sql(dialect.run_join("d.run_no", is_of_run=access.is_of_runs))
     order = order_of(selection.terms, selection.entity, aliases=checks.aliases)
     source = driving + checks.joins + run_join + order.joins
-    condition = all_of([selection.scope(choice), checks.condition, checks.patterns])
+    condition = all_of([selection.scope, checks.condition, checks.patterns])
     return Query(source, condition, order, has_one_plan)
 
 
 def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:
-    checks = selection.checks(choice, run_no=stratum.run_no, without=stratum.covered)
+    within, dialect = _access(selection, choice), selection.entity.dialect
+    without, in_set = stratum.covered, TRUE
+    if within is not None:
+        if not stratum.is_keyed:
+            driven = _driven(selection, choice)
+            condition = all_of([stratum.condition, driven.condition])
+            return replace(driven, condition=condition, has_one_plan=False)
+        without |= _told_by(within, choice)
+        in_set = dialect.is_in_set(stratum.run_no, within.rows)
+    checks = selection.checks(choice, run_no=stratum.run_no, without=without)
     source = stratum.outermost + checks.joins + stratum.run_join + stratum.order.joins
     # That the walk is worth it was found out by trying them.
-    patterns = selection.entity.dialect.unestimated(checks.patterns)
-    scope = selection.scope(choice)
-    condition = all_of([stratum.condition, scope, checks.condition, patterns])
-    # Where a walk along runs begins depends on the values; keys and values are gone along.
-    has_one_plan = stratum.is_keyed and checks.has_one_plan
+    patterns = dialect.unestimated(checks.patterns)
+    condition = all_of([stratum.condition, in_set, selection.scope, checks.condition, patterns])
+    # Where a walk along runs begins depends on the values, and so does one within a pattern or a
+    # list; else keys and values are gone along in any case.
+    is_ranged = any(isinstance(c, ast.Match | ast.OneOf) for c in stratum.covered)
+    has_one_plan = stratum.is_keyed and checks.has_one_plan and not is_ranged
     return Query(source, condition, stratum.order, has_one_plan)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from projections.search import ast
-from projections.search.access_sqlite import access_for, experiments_access, is_in_experiments
+from projections.search.access_sqlite import access_for, is_in_experiments
 from projections.search.choices import Choice
 from projections.search.compile_sqlite import compile_filter, keyed_test
 from projections.search.entities_sqlite import RunEntity, row_field
 from projections.search.fields import RUNS
 from projections.search.sql_text import Sql, all_of, join
+from projections.search.value_tests import soonest
 
 # SQLite joins 64 tables at most, of which 32 may be for the order.
 _JOINS_MAX: Final = 16
@@ -43,9 +44,9 @@ class RunSelection:
     lifecycle: Sql
     entity: RunEntity
 
-    def scope(self, choice: Choice) -> Sql:
-        """What is asked of the runs' own rows beside the filter."""
-        if not self.experiment_ids or choice.experiments_as_set:
+    @property
+    def scope(self) -> Sql:
+        if not self.experiment_ids:
             return self.lifecycle
         inside = is_in_experiments(self.experiment_ids, self.entity.dialect)
         return all_of([inside, self.lifecycle])
@@ -53,11 +54,10 @@ class RunSelection:
     def condition(self, *, run_no: str) -> Sql:
         """All that is asked of a run whose number is read from `run_no`."""
         entity = replace(self.entity, run_no=run_no)
-        tests = (compile_filter(c, entity, RUNS) for c in self.conditions)
-        return all_of([self.scope(Choice()), *tests])
+        return all_of([self.scope, *(compile_filter(c, entity, RUNS) for c in self.conditions)])
 
     def checks(self, choice: Choice, *, run_no: str, without: frozenset[ast.Expression]) -> Checks:
-        """What keeps, of the runs in `scope`, those that fulfil everything but `without`.
+        """What keeps, of the runs in scope, those that fulfil everything but `without`.
 
         What needs a keyed row joins it: one row at most, and its cursor stays open, where
         an EXISTS would open one for every run. How an EXISTS is best run, and a list searched,
@@ -67,9 +67,6 @@ class RunSelection:
         rows = _KeyedRows(entity)
         tests, patterns = list[Sql](), list[Sql]()
         has_one_plan = len(self.experiment_ids) <= 1
-        if choice.experiments_as_set:
-            inside = experiments_access(self.experiment_ids, entity.dialect)
-            tests.append(entity.dialect.is_in_set(run_no, inside.rows))
         for condition in self.conditions:
             if condition in without:
                 continue
@@ -122,7 +119,8 @@ class _KeyedRows:
         row = entity.row_of(condition.field, alias)
         if row is None:
             return None
-        test = keyed_test(condition, alias, entity.value_of(condition.field, alias), entity.dialect)
+        value = soonest(condition, entity.value_of(condition.field, alias), entity.dialect)
+        test = keyed_test(condition, alias, value, entity.dialect)
         if test is None:
             return None
         joined, passes = entity.dialect.checked_join(row, alias, test)

@@ -92,6 +92,16 @@ def matches(
     return Sql(f"NOT ({test.text})", test.params) if is_negated else test
 
 
+def soonest(test: ast.Predicate, column: str, dialect: Dialect) -> str:
+    """Of a column that is read with its row's key, as much as the test needs.
+
+    Not where a database may choose another index by it: what PostgreSQL expects of a value under a
+    key is a guess, and an EXISTS was then run over all that have the value, for each run.
+    """
+    is_text = isinstance(test.field, ast.Param | ast.Tag)
+    return dialect.beginning(column) if is_text and is_told_by_beginning(test, dialect) else column
+
+
 def is_told_by_beginning(test: ast.Predicate, dialect: Dialect) -> bool:
     """Whether the first ORDER_CHARACTERS_MAX characters of a text tell if it passes."""
     match test:

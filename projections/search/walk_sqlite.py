@@ -9,7 +9,7 @@ it is NaN, runs that lack it. Within a stratum the rank of the first term is fix
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from projections.search import ast
@@ -29,6 +29,7 @@ from projections.search.order_sqlite import (
     rest_column,
 )
 from projections.search.sql_text import NOTHING, TRUE, Sql, all_of
+from projections.search.value_tests import soonest
 
 _FIRST: Final = alias_of(0)
 _INDEXES: Final = {
@@ -54,6 +55,8 @@ class Stratum:
     run_join: Sql = NOTHING
     # Conditions of the filter that `condition` includes already.
     covered: frozenset[ast.Expression] = frozenset()
+    # What of `condition` all rows that it visits fulfil.
+    visited: Sql = TRUE
 
     @property
     def is_keyed(self) -> bool:
@@ -146,10 +149,18 @@ def _by_value(
         for condition in conditions
         if _needs(condition, field)
         and not isinstance(condition, ast.And | ast.Or | ast.Not)
-        and (test := keyed_test(condition, _FIRST, column, entity.dialect)) is not None
+        and (test := _test_of(condition, column, entity.dialect)) is not None
     }
-    condition = all_of([_key_of(row), Sql(f"{column} IS NOT NULL"), *tests.values()])
-    return _keyed_stratum(Rank.VALUE, terms, first, row, condition, entity, frozenset(tests))
+    # A param always has a value; to ask for it would be a look at its row.
+    is_there = TRUE if isinstance(field, ast.Param) else Sql(f"{column} IS NOT NULL")
+    visited = all_of([_key_of(row), is_there])
+    stratum = _keyed_stratum(Rank.VALUE, terms, first, row, visited, entity)
+    condition = all_of([visited, *tests.values()])
+    return replace(stratum, condition=condition, covered=frozenset(tests))
+
+
+def _test_of(condition: ast.Predicate, column: str, dialect: Dialect) -> Sql | None:
+    return keyed_test(condition, _FIRST, soonest(condition, column, dialect), dialect)
 
 
 def _where_nan(terms: Sequence[ast.OrderTerm], entity: RunEntity, row: Sql) -> Stratum:
@@ -159,7 +170,7 @@ def _where_nan(terms: Sequence[ast.OrderTerm], entity: RunEntity, row: Sql) -> S
     )
     column = entity.value_of(terms[0].field, _FIRST)
     condition = all_of([_key_of(row), Sql(f"{column} IS NULL")])
-    return _keyed_stratum(Rank.NAN, terms, first, row, condition, entity, frozenset())
+    return _keyed_stratum(Rank.NAN, terms, first, row, condition, entity)
 
 
 def _where_missing(
@@ -182,9 +193,8 @@ def _keyed_stratum(
     terms: Sequence[ast.OrderTerm],
     first: tuple[SortColumn, ...],
     row: Sql,
-    condition: Sql,
+    visited: Sql,
     entity: RunEntity,
-    covered: frozenset[ast.Expression],
 ) -> Stratum:
     table = row.text.partition(" ")[0]
     rest = order_of(terms, entity, skip=1)
@@ -192,12 +202,12 @@ def _keyed_stratum(
     return Stratum(
         rank,
         Sql(f"{table} {_FIRST}{entity.dialect.by_index(_INDEXES[table])}"),
-        condition,
+        visited,
         order,
         run_no=f"{_FIRST}.run_no",
         # The walked table stays outermost.
-        run_join=Sql(entity.dialect.run_join(f"{_FIRST}.run_no", is_of_run=False)),
-        covered=covered,
+        run_join=Sql(f"{entity.dialect.ordered_join}run r ON r.run_no = {_FIRST}.run_no"),
+        visited=visited,
     )
 
 

@@ -331,12 +331,13 @@ async def test_a_set_holds_the_runs_that_looks_at_each_find(
 
 @contextmanager
 def walks_within_any_set() -> Iterator[None]:
-    """Otherwise that is done only where many runs would be looked up."""
+    """Otherwise that is done only where many runs would be looked up, and for first pages."""
     with (
+        patch.object(Choice, "behind_a_page", property(lambda choice: choice)),
         patch.object(plan_sqlite, "_LOOK_AT_ONCE", -1),
         patch.object(plan_sqlite, "_WALK_AT_ONCE", -1),
-        patch.object(SqliteDialect, "rows_passed_per_look", 1_000.0),
-        patch.object(PostgresDialect, "rows_passed_per_look", 1_000.0),
+        patch.object(SqliteDialect, "rows_passed_per_look", lambda *_: 1_000.0),
+        patch.object(PostgresDialect, "rows_passed_per_look", lambda *_: 1_000.0),
     ):
         yield
 
@@ -394,4 +395,4 @@ async def test_a_walk_within_a_set_finds_what_driving_finds(
     assert 3 < len(walked) < 60
     for choice in choices:
         assert choice.walks
-        assert choice.experiments_as_set or choice.sets
+        assert choice.by_experiments or choice.by

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from projections import runs_search
 from projections.read_models import RunSearch
 from projections.runs_search import Remembered, find_runs
 from projections.search import ast, choices
@@ -15,6 +17,8 @@ from projections.search.choices import Choice, Choices
 from projections.search.dialect import SQLITE
 from projections.search.fields import RUNS
 from projections.search.parser import parse_filter
+from projections.search.plan_sqlite import Query, plan
+from projections.search.run_selection import RunSelection
 from tests.support.run_tables import RunRow, RunTables
 
 SEARCH = RunSearch(
@@ -33,11 +37,47 @@ CHOICES = [
     Choice(by=CONDITION, sets=frozenset([CONDITION])),
     Choice(sets=frozenset(HALF)),
     Choice(walks=True),
+    Choice(walks=True, by=CONDITION),
+    Choice(walks=True, by_experiments=True, sets=frozenset([CONDITION])),
     Choice(),
     Choice(by_experiments=True),
     Choice(by=CONDITION),
     Choice(by=HALF[0]),
 ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "behind"),
+    [
+        (Choice(walks=True, by=CONDITION), Choice(by=CONDITION)),
+        (Choice(walks=True, by_experiments=True), Choice(by_experiments=True)),
+        (Choice(walks=True), Choice(walks=True)),
+        (Choice(by=CONDITION), Choice(by=CONDITION)),
+    ],
+)
+def test_behind_a_page_what_was_walked_within_is_driven_to(choice: Choice, behind: Choice) -> None:
+    assert choice.behind_a_page == behind
+
+
+def test_the_next_pages_of_a_walk_within_are_driven_to(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[Choice] = []
+
+    def noting(selection: RunSelection, choice: Choice) -> list[Query]:
+        chosen.append(choice)
+        return plan(selection, choice)
+
+    search = replace(SEARCH, order_by=("params.half",))
+    found = find_runs(connection, search, SQLITE, Remembered())
+    kept = Choices()
+    kept.keep(found.name, SEARCH.max_results, Choice(walks=True, by=CONDITION))
+    monkeypatch.setattr(runs_search, "plan", noting)
+    later = replace(search, page_token=found.token_after(5))
+    for page in (search, later):
+        find_runs(connection, page, SQLITE, Remembered(kept))
+
+    assert chosen == [Choice(walks=True, by=CONDITION), Choice(by=CONDITION)]
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,9 @@ def _run(n: int) -> RunRow:
             "month": str(n % 30),
             "rare": str(n % 1000),
             "lr": f"{n / RUN_COUNT}",
+            "turn": f"{n * 7919 % RUN_COUNT:04}",
         },
+        tags={"turn": f"{n * 7919 % RUN_COUNT:04}"},
         metrics={
             "acc": MetricRow.of((n * 7919 % RUN_COUNT) / RUN_COUNT),
             # The runs of a month, and those of the small experiment, are the last of all.
@@ -220,8 +222,43 @@ def test_a_walk_passes_what_is_not_in_a_set_of_those_that_would_be_driven_to(
 
     assert outermost(queries) == "run_metric o0 INDEXED BY run_metric_last"
     assert in_set in queries[0].condition.text
-    assert queries[0].condition.text.count("r.experiment_id = ?") == len(experiment_ids)
     assert queries[0].has_one_plan
+    # Of runs without a value not all that there are: those that would be driven to.
+    assert [query.order.columns[0].fixed for query in queries[:2]] == [0, 1]
+    assert queries[2].source.text.startswith("(SELECT ")
+    assert "NOT EXISTS (SELECT 1 FROM run_metric o0" in queries[2].condition.text
+    assert not queries[2].has_one_plan
+
+
+@pytest.mark.usefixtures("looks_up_few")
+def test_a_walk_within_a_set_makes_no_others_for_few_looks(
+    connection: sqlite3.Connection,
+) -> None:
+    queries = planned(connection, "params.month = '0' AND metrics.late < 1.9", "metrics.acc")
+
+    assert outermost(queries) == "run_metric o0 INDEXED BY run_metric_last"
+    assert queries[0].condition.text.count("+o0.run_no IN") == 1
+
+
+@pytest.mark.parametrize(
+    ("filter", "has_one_plan"),
+    [
+        ("params.half = '1'", True),
+        ("params.half != '0'", True),
+        ("params.half LIKE '1%'", False),
+        ("params.half IN ('1', '2')", False),
+        ("metrics.acc > 0.1", True),
+        ("run_name LIKE '%'", True),
+        ("NOT metrics.acc > 0.9", False),
+    ],
+)
+def test_a_walk_within_a_pattern_or_a_list_is_planned_for_it(
+    connection: sqlite3.Connection, filter: str, has_one_plan: bool
+) -> None:
+    queries = planned(connection, filter, "params.half")
+
+    assert outermost(queries) == "run_param o0 INDEXED BY run_param_value"
+    assert queries[0].has_one_plan is has_one_plan
 
 
 @pytest.mark.usefixtures("looks_up_few")
@@ -238,6 +275,9 @@ def test_a_walk_passes_what_is_not_in_a_set_of_those_that_would_be_driven_to(
         ((), "params.month = '0' AND metrics.late < 1.7", "metrics.acc"),
         # No index of keys and values tells them.
         ((), "experiment_id = 'small'", "metrics.acc"),
+        # Each row that is passed would be looked up.
+        ((), "params.month = '0'", "tags.turn"),
+        ((), "params.month = '0'", "params.turn"),
         # The walk reads each run anyway.
         ((), "params.month = '0'", "start_time"),
     ],
