@@ -115,17 +115,18 @@ def end_of_walk(
     last = math.ceil(page / every)
     if last > len(matching) or matching[last - 1][0] != Rank.VALUE:
         return None
-    first, walked_by = walk.strata[0], walk.strata[0].order.columns[1].value
-    until = Sql(" >= ?" if value.is_descending else " <= ?", (matching[last - 1][1],))
+    first, column = walk.strata[0], walk.strata[0].order.columns[1]
+    operator = ">=" if column.is_descending else "<="
+    until = column.value + Sql(f" {operator} {column.given}", (matching[last - 1][1],))
     walked = (
         Sql("SELECT 1 FROM ")
         + first.outermost
         + Sql(" WHERE ")
-        + all_of([first.visited, walked_by + until])
+        + all_of([first.visited, until])
         # Nothing but its index gives the rows in this order.
         + Sql(" ORDER BY ")
-        + walked_by
-        + Sql(" DESC" if value.is_descending else "")
+        + column.value
+        + Sql(" DESC" if column.is_descending else "")
     )
     return WalkEnd(walked, len(matching) * every)
 

@@ -30,12 +30,16 @@ class Rank(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SortColumn:
-    """`fixed` is set where every row of a query has this value; it is then not sorted by."""
+    """`fixed` is set where every row of a query has this value; it is then not sorted by.
+
+    A value to compare with stands in `given`.
+    """
 
     value: Sql
     is_descending: bool = False
     fixed: SortValue = None
     is_fixed: bool = False
+    given: str = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,16 @@ def alias_of(index: int) -> str:
     return f"o{index}"
 
 
-def keyed_value(field: ast.Field, alias: str, entity: Entity) -> Sql:
+def value_column(term: ast.OrderTerm, alias: str, entity: Entity) -> SortColumn:
     """What a keyed field is ordered by, given its row."""
-    value = entity.value_of(field, alias)
-    return Sql(value if isinstance(field, ast.Metric) else order_text(value))
+    value = entity.value_of(term.field, alias)
+    if isinstance(term.field, ast.Metric):
+        return SortColumn(Sql(value), is_descending=term.is_descending)
+    # PostgreSQL may have cut an escaped character in two, of which the token knows the first half.
+    # Escaped again it is two, and cut again what it was.
+    return SortColumn(
+        Sql(order_text(value)), is_descending=term.is_descending, given=order_text("?")
+    )
 
 
 def missing_columns(term: ast.OrderTerm) -> tuple[SortColumn, ...]:
@@ -133,7 +143,7 @@ def _attribute_columns(
 
 def _keyed_columns(term: ast.OrderTerm, alias: str, entity: Entity) -> tuple[SortColumn, ...]:
     column = entity.value_of(term.field, alias)
-    value = SortColumn(keyed_value(term.field, alias, entity), is_descending=term.is_descending)
+    value = value_column(term, alias, entity)
     if column.partition(".")[2] in NAN_COLUMNS:
         has_none = f"{alias}.key_id IS NULL"
         rank = f"(CASE WHEN {has_none} THEN 2 WHEN {column} IS NULL THEN 1 ELSE 0 END)"
@@ -194,13 +204,15 @@ def _deeper(
     inner = _behind(following, following_value)
     if others:
         inner = _deeper(inner, following, following_value, others)
-    equal = column.value + Sql(" = ?", (value,))
+    equal = column.value + Sql(f" = {column.given}", (value,))
     return condition + Sql(" OR (") + equal + Sql(" AND (") + inner + Sql("))")
 
 
 def _behind(column: SortColumn, value: SortValue) -> Sql:
-    return column.value + Sql(" < ?" if column.is_descending else " > ?", (value,))
+    operator = "<" if column.is_descending else ">"
+    return column.value + Sql(f" {operator} {column.given}", (value,))
 
 
 def _not_before(column: SortColumn, value: SortValue) -> Sql:
-    return column.value + Sql(" <= ?" if column.is_descending else " >= ?", (value,))
+    operator = "<=" if column.is_descending else ">="
+    return column.value + Sql(f" {operator} {column.given}", (value,))

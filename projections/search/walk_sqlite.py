@@ -23,10 +23,10 @@ from projections.search.order_sqlite import (
     SortColumn,
     alias_of,
     has_rest,
-    keyed_value,
     missing_columns,
     order_of,
     rest_column,
+    value_column,
 )
 from projections.search.sql_text import NOTHING, TRUE, Sql, all_of
 from projections.search.value_tests import soonest
@@ -136,11 +136,10 @@ def _by_value(
     row: Sql,
 ) -> Stratum:
     field = terms[0].field
-    value = keyed_value(field, _FIRST, entity)
     column = entity.value_of(field, _FIRST)
     first: tuple[SortColumn, ...] = (
         SortColumn(Sql("0"), fixed=int(Rank.VALUE), is_fixed=True),
-        SortColumn(value, is_descending=terms[0].is_descending),
+        value_column(terms[0], _FIRST, entity),
     )
     if has_rest(terms[0]):
         first = (*first, rest_column(terms[0], _FIRST, entity))

@@ -119,6 +119,35 @@ async def test_a_text_of_any_characters_is_found_by_all_of_it(
             assert found == ["1", "2", "3", "4"]
 
 
+@pytest.mark.parametrize("direction", ["", " DESC"])
+@pytest.mark.parametrize("field", ["params.p", "tags.p"])
+async def test_pages_go_on_behind_a_text_of_any_characters(
+    tables: FilledTables, store: RunsReadStore, field: str, direction: str
+) -> None:
+    """PostgreSQL stores U+0001 as two characters, of which the 128th may be the first."""
+    texts = [beginning + end for beginning in ("a" * 126, "a" * 127) for end in ("\1", "\1b", "\2")]
+    tables.put(
+        runs=[
+            RunRow(str(n), start_us=n, params={"p": text}, tags={"p": text})
+            for n, text in enumerate([*texts, *texts])
+        ]
+    )
+    order_by = [field + direction]
+    at_once = (await store.search_runs(RunSearch(order_by=order_by))).items
+    found: list[str] = []
+    token = None
+    while len(found) < len(at_once):
+        search = RunSearch(order_by=order_by, max_results=1, page_token=token)
+        page = await store.search_runs(search)
+        found += [run.run_id for run in page.items]
+        token = page.next_page_token
+        if token is None:
+            break
+
+    assert found == [run.run_id for run in at_once]
+    assert len(found) == 12
+
+
 async def test_runs_go_and_come_back_with_their_experiment(
     tables: FilledTables, store: RunsReadStore
 ) -> None:
