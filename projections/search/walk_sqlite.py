@@ -204,8 +204,8 @@ def _keyed_stratum(
         visited,
         order,
         run_no=f"{_FIRST}.run_no",
-        # The walked table stays outermost.
-        run_join=Sql(f"{entity.dialect.ordered_join}run r ON r.run_no = {_FIRST}.run_no"),
+        # The walked table stays outermost, however few runs a planner expects to fulfil the rest.
+        run_join=Sql(entity.dialect.run_join(f"{_FIRST}.run_no", is_of_run=False)),
         visited=visited,
     )
 

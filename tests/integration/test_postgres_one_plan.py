@@ -29,7 +29,6 @@ from tests.support.runs_backends import PostgresRuns, postgres_runs
 SOURCE = Source("default", "runs")
 RUN_COUNT = 3_000
 DRIVEN = RunSearch(filter="params.rare = '7'")
-LARGE = (10**6, 10**7, 10**8, 10**9)
 UNSEEN = """SELECT count(*) FROM pg_class WHERE relallvisible < relpages
 AND relname IN ('run', 'run_param', 'run_tag', 'run_metric') AND relnamespace = $1::regnamespace"""
 WALKED = RunSearch(filter="params.half = '1'")
@@ -223,8 +222,9 @@ async def test_what_walks_is_not_sorted_however_few_a_planner_expects_to_match(
         ("params.rare", "run_name LIKE '%7'", "run_param_value", ["run r"]),
         (
             "metrics.acc",
-            # A planner that does not know the numbers expects a third each time.
-            " AND ".join(f"{name} < {n}" for name in ("dropped", "start_time") for n in LARGE),
+            # A planner that does not know the values expects next to none.
+            "run_id != 'a' AND user_id = 'ada' AND run_name LIKE 'run%' AND dropped < 5"
+            " AND end_time IS NULL AND start_time < 9999999 AND start_time >= 0",
             "run_metric_last",
             ["run r"],
         ),
@@ -239,7 +239,7 @@ async def test_a_walk_along_keys_and_values_has_one_plan(
     pool: ReaderPool,
 ) -> None:
     search = RunSearch(filter=filter, order_by=(order_by,), max_results=10)
-    assert len(await asked(runs, search)) == 10
+    assert await asked(runs, search)
 
     plan = await kept_plan(pool)
 
