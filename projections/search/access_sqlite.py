@@ -121,7 +121,7 @@ def _keyed_access(condition: ast.Predicate, field: ast.Field, entity: RunEntity)
     if row is None:
         return _of_runs(FALSE)
     table = row.text.partition(" ")[0]
-    value = entity.value_of(field, "d")
+    value = value_tests.soonest(condition, entity.value_of(field, "d"), entity.dialect)
     if not isinstance(field, ast.Metric):
         value = entity.dialect.unoptimised(value)
     test = keyed_test(condition, "d", value, entity.dialect)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
@@ -24,20 +24,21 @@ KEPT_MAX: Final = 500
 class Choice:
     """Walk along the order, or drive: by a condition, by the experiments, or by all runs.
 
-    A walk `by` something looks up only the runs that this would drive to. What is in `sets` is
-    tested by a set of all runs that fulfil it, made once for a statement, instead of a look at
-    each run.
+    A walk `by` something looks up only the runs that this would drive to, and has in `driven` how
+    it drives to them. What is in `sets` is tested by a set of all runs that fulfil it, made once
+    for a statement, instead of a look at each run.
     """
 
     walks: bool = False
     by: ast.Expression | None = None
     by_experiments: bool = False
     sets: frozenset[ast.Expression] = frozenset()
+    driven: Choice | None = None
 
     @property
     def behind_a_page(self) -> Choice:
         """How the next pages begin: how far a walk by something would go there is not known."""
-        return self if self.by is None and not self.by_experiments else replace(self, walks=False)
+        return self if self.driven is None else self.driven
 
     def fits(self, conditions: Sequence[ast.Expression]) -> bool:
         """Whether it speaks of these conditions only."""

@@ -15,7 +15,6 @@ from typing import Final
 
 from projections.search import ast
 from projections.search.entities_sqlite import NAN_COLUMNS, Entity, order_text, row_field
-from projections.search.limits import ORDER_CHARACTERS_MAX
 from projections.search.paging import SortValue
 from projections.search.sql_text import FALSE, Sql, join
 
@@ -102,23 +101,24 @@ def value_column(term: ast.OrderTerm, alias: str, entity: Entity) -> SortColumn:
 def missing_columns(term: ast.OrderTerm) -> tuple[SortColumn, ...]:
     rank = SortColumn(Sql("2"), fixed=int(Rank.MISSING), is_fixed=True)
     none = SortColumn(Sql("NULL"), is_fixed=True)
-    return (rank, none, none) if has_rest(term) else (rank, none)
+    return (rank, none, none) if has_whole(term) else (rank, none)
 
 
-def has_rest(term: ast.OrderTerm) -> bool:
-    """True if what follows the ordered part of a text is a column of its own."""
+def has_whole(term: ast.OrderTerm) -> bool:
+    """True if texts with the same ordered part are ordered by a further column."""
     return term.is_whole and isinstance(term.field, ast.Param | ast.Tag)
 
 
-def rest_column(term: ast.OrderTerm, alias: str, entity: Entity) -> SortColumn:
+def whole_column(term: ast.OrderTerm, alias: str, entity: Entity) -> SortColumn:
+    """The whole text. Only the rest of it would decide, but of a character that was cut in two,
+    see `value_column`, a token would not know the second half."""
     text = entity.value_of(term.field, alias)
-    rest = Sql(f"substr({text}, {ORDER_CHARACTERS_MAX + 1})")
-    return SortColumn(rest, is_descending=term.is_descending)
+    return SortColumn(Sql(text), is_descending=term.is_descending)
 
 
 def width_of(terms: Sequence[ast.OrderTerm], entity: Entity) -> int:
     """The number of columns that terms and ties are ordered by."""
-    return sum(3 if has_rest(term) else 2 for term in terms) + len(tie_columns(terms, entity))
+    return sum(3 if has_whole(term) else 2 for term in terms) + len(tie_columns(terms, entity))
 
 
 def tie_columns(terms: Sequence[ast.OrderTerm], entity: Entity) -> list[SortColumn]:
@@ -149,8 +149,8 @@ def _keyed_columns(term: ast.OrderTerm, alias: str, entity: Entity) -> tuple[Sor
         rank = f"(CASE WHEN {has_none} THEN 2 WHEN {column} IS NULL THEN 1 ELSE 0 END)"
     else:
         rank = f"(CASE WHEN {column} IS NULL THEN 2 ELSE 0 END)"
-    if has_rest(term):
-        return SortColumn(Sql(rank)), value, rest_column(term, alias, entity)
+    if has_whole(term):
+        return SortColumn(Sql(rank)), value, whole_column(term, alias, entity)
     return SortColumn(Sql(rank)), value
 
 

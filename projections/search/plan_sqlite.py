@@ -98,8 +98,12 @@ def choose(connection: Connection, selection: RunSelection, *, page: int) -> Cho
         )
     covered = frozenset(walk.population)
     if found is not None:
+        driven = _with_sets(connection, selection, *found)
         within = _walk_within(connection, selection, walk, *found, page=page, runs=runs)
-        return _with_sets(connection, selection, *(within or found))
+        if within is None:
+            return driven
+        walks, rows = within
+        return _with_sets(connection, selection, replace(walks, driven=driven), rows, covered)
     if runs * _DRIVE_COST > walk_rows:
         return _with_sets(connection, selection, Choice(walks=True), walk_rows, covered)
     return _with_sets(connection, selection, Choice(), runs)
@@ -159,7 +163,7 @@ def _walk_within(
         spared = matches * _DRIVE_COST - page
         return min(_YIELD_CAP, int(spared * passed_per_look))
 
-    if page * runs / rows > rows_max(rows):
+    if page * runs / rows > rows_max(rows):  # hardly, wherever they stand
         return None
     ends = end_of_walk(connection, selection, walk, access, rows, page=page)
     if ends is None or counted(connection, ends.walked, rows_max=rows_max(ends.matches)) is None:
@@ -254,7 +258,7 @@ def _walked(stratum: Stratum, selection: RunSelection, choice: Choice) -> Query:
     patterns = dialect.unestimated(checks.patterns)
     condition = all_of([stratum.condition, in_set, selection.scope, checks.condition, patterns])
     # Where a walk along runs begins depends on the values, and so does one within a pattern or a
-    # list; else keys and values are gone along in any case.
+    # list; else keys and values are gone along in any case, and an index tells the set.
     is_ranged = any(isinstance(c, ast.Match | ast.OneOf) for c in stratum.covered)
     has_one_plan = stratum.is_keyed and checks.has_one_plan and not is_ranged
     return Query(source, condition, stratum.order, has_one_plan)

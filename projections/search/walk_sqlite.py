@@ -22,11 +22,11 @@ from projections.search.order_sqlite import (
     Rank,
     SortColumn,
     alias_of,
-    has_rest,
+    has_whole,
     missing_columns,
     order_of,
-    rest_column,
     value_column,
+    whole_column,
 )
 from projections.search.sql_text import NOTHING, TRUE, Sql, all_of
 from projections.search.value_tests import soonest
@@ -55,7 +55,7 @@ class Stratum:
     run_join: Sql = NOTHING
     # Conditions of the filter that `condition` includes already.
     covered: frozenset[ast.Expression] = frozenset()
-    # What of `condition` all rows that it visits fulfil.
+    # What of `condition` is not of the filter.
     visited: Sql = TRUE
 
     @property
@@ -141,8 +141,8 @@ def _by_value(
         SortColumn(Sql("0"), fixed=int(Rank.VALUE), is_fixed=True),
         value_column(terms[0], _FIRST, entity),
     )
-    if has_rest(terms[0]):
-        first = (*first, rest_column(terms[0], _FIRST, entity))
+    if has_whole(terms[0]):
+        first = (*first, whole_column(terms[0], _FIRST, entity))
     tests = {
         condition: test
         for condition in conditions

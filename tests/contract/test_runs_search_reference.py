@@ -329,11 +329,13 @@ async def test_a_set_holds_the_runs_that_looks_at_each_find(
     assert [len(choice.sets) for choice in choices] == [1]
 
 
+_itself = property(lambda choice: choice)
+
+
 @contextmanager
 def walks_within_any_set() -> Iterator[None]:
-    """Otherwise that is done only where many runs would be looked up, and for first pages."""
+    """Otherwise that is done only where many runs would be looked up."""
     with (
-        patch.object(Choice, "behind_a_page", property(lambda choice: choice)),
         patch.object(plan_sqlite, "_LOOK_AT_ONCE", -1),
         patch.object(plan_sqlite, "_WALK_AT_ONCE", -1),
         patch.object(SqliteDialect, "rows_passed_per_look", lambda *_: 1_000.0),
@@ -354,14 +356,26 @@ def walks_within_any_set() -> Iterator[None]:
         ((), "tags.team LIKE 'b%' AND params.half = '0'"),
     ],
 )
-@pytest.mark.parametrize("order", ["metrics.place", "metrics.acc DESC", "params.half", "tags.odd"])
+@pytest.mark.parametrize("walks_on", [False, True])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["metrics.place"],
+        ["metrics.acc DESC", "tags.odd", "params.half DESC"],
+        ["params.half", "metrics.acc"],
+        [ast.OrderTerm(ast.Tag("odd"), True, is_whole=True), "metrics.acc"],
+    ],
+    ids=str,
+)
 async def test_a_walk_within_a_set_finds_what_driving_finds(
     tables: FilledTables,
     store: RunsReadStore,
     experiment_ids: tuple[str, ...],
     filter_: str,
-    order: str,
+    order: list[str | ast.OrderTerm],
+    walks_on: bool,
 ) -> None:
+    """`walks_on`: not for the first page only."""
     tables.put(
         runs=[
             RunRow(
@@ -377,9 +391,7 @@ async def test_a_walk_within_a_set_finds_what_driving_finds(
             for i in range(400)
         ]
     )
-    search = RunSearch(
-        experiment_ids=experiment_ids, filter=filter_, order_by=[order], max_results=3
-    )
+    search = RunSearch(experiment_ids=experiment_ids, filter=filter_, order_by=order, max_results=3)
     with patch.object(runs_search, "choose", lambda *_, **__: Choice()):
         driven = await paged(store, search)
 
@@ -388,6 +400,7 @@ async def test_a_walk_within_a_set_finds_what_driving_finds(
     with (
         walks_within_any_set(),
         patch.object(Choices, "keep", lambda _, name, page, choice: choices.append(choice)),
+        patch.object(Choice, "behind_a_page", _itself if walks_on else Choice.behind_a_page),
     ):
         walked = await paged(again, search)
 
@@ -396,3 +409,5 @@ async def test_a_walk_within_a_set_finds_what_driving_finds(
     for choice in choices:
         assert choice.walks
         assert choice.by_experiments or choice.by
+        assert choice.driven is not None
+        assert (choice.driven.walks, choice.driven.by) == (False, choice.by)

@@ -6,13 +6,17 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from projections.postgres.dialect import POSTGRES
 from projections.runs_views import run_views
 from projections.search import ast
 from projections.search.access_sqlite import access_for
 from projections.search.entities_sqlite import RunEntity
+from projections.search.fields import RUNS
+from projections.search.parser import parse_filter
 from projections.search.sqlite_functions import register_functions
 from tests.support.run_tables import ExperimentRow, RunRow, RunTables
 from tests.support.search_reference import World, holds
@@ -71,3 +75,16 @@ def check_access(rows: list[RunRow], predicate: ast.Predicate) -> None:
             assert set(bound) >= set(found)
         connection.close()
         tables.close()
+
+
+@pytest.mark.parametrize(
+    "filter", ["params.p != 'x'", "params.p NOT IN ('x', 'y')", "tags.p NOT LIKE 'x%'"]
+)
+def test_postgres_reads_the_beginnings_that_its_index_gives(filter: str) -> None:
+    condition = parse_filter(filter, RUNS)
+    assert condition is not None
+
+    access = access_for(condition, RunEntity({"p": 1}, now_us=0, dialect=POSTGRES))
+
+    assert access is not None
+    assert "(substr(d.value, 1, 128) " in access.rows.text.replace("NOT (", "")

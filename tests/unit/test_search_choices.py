@@ -46,19 +46,6 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("choice", "behind"),
-    [
-        (Choice(walks=True, by=CONDITION), Choice(by=CONDITION)),
-        (Choice(walks=True, by_experiments=True), Choice(by_experiments=True)),
-        (Choice(walks=True), Choice(walks=True)),
-        (Choice(by=CONDITION), Choice(by=CONDITION)),
-    ],
-)
-def test_behind_a_page_what_was_walked_within_is_driven_to(choice: Choice, behind: Choice) -> None:
-    assert choice.behind_a_page == behind
-
-
 def test_the_next_pages_of_a_walk_within_are_driven_to(
     connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,13 +58,15 @@ def test_the_next_pages_of_a_walk_within_are_driven_to(
     search = replace(SEARCH, order_by=("params.half",))
     found = find_runs(connection, search, SQLITE, Remembered())
     kept = Choices()
-    kept.keep(found.name, SEARCH.max_results, Choice(walks=True, by=CONDITION))
+    driven = Choice(by=CONDITION, sets=frozenset(HALF))
+    within = Choice(walks=True, by=CONDITION, driven=driven)
+    kept.keep(found.name, SEARCH.max_results, within)
     monkeypatch.setattr(runs_search, "plan", noting)
     later = replace(search, page_token=found.token_after(5))
     for page in (search, later):
         find_runs(connection, page, SQLITE, Remembered(kept))
 
-    assert chosen == [Choice(walks=True, by=CONDITION), Choice(by=CONDITION)]
+    assert chosen == [within, driven]
 
 
 @pytest.fixture(scope="module")
