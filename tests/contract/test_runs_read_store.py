@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,34 +23,9 @@ from projections.search.errors import InvalidQuery
 from tests.support.run_tables import ExperimentRow, MetricRow, RunRow
 from tests.support.runs_backends import (
     FilledTables,
-    RunsBackend,
-    runs_backend,
-)
-from tests.support.search_strategies import (
-    NOW_US,
 )
 
 LIVE = frozenset({"run0", "run2"})
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest) -> Iterator[RunsBackend]:
-    with runs_backend(request) as backend:
-        yield backend
-
-
-@pytest.fixture
-async def tables(backend: RunsBackend, tmp_path: Path) -> AsyncIterator[FilledTables]:
-    tables = backend.tables(tmp_path)
-    yield tables
-    tables.close()
-
-
-@pytest.fixture
-async def store(tables: FilledTables) -> AsyncIterator[RunsQueries]:
-    store = tables.store(clock_us=lambda: NOW_US)
-    yield store
-    await store.aclose()
 
 
 async def ids(store: RunsReadStore, filter: str, **more: object) -> list[str]:

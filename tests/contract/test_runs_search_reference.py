@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +23,6 @@ from projections.read_models import (
     RunView,
     ViewType,
 )
-from projections.runs_queries import RunsQueries
 from projections.search import ast, plan_sqlite
 from projections.search.choices import Choice, Choices
 from projections.search.dialect import SqliteDialect
@@ -32,11 +30,7 @@ from projections.search.fields import RUNS
 from projections.search.parser import parse_filter, parse_order
 from projections.search.printer import print_filter, print_order
 from tests.support.run_tables import ExperimentRow, MetricRow, RunRow
-from tests.support.runs_backends import (
-    FilledTables,
-    RunsBackend,
-    runs_backend,
-)
+from tests.support.runs_backends import FilledTables, RunsBackend, paged
 from tests.support.search_reference import World, holds, in_order
 from tests.support.search_strategies import (
     EXPERIMENTS,
@@ -51,12 +45,6 @@ from tests.support.search_strategies import (
 T = TypeVar("T")
 LIVE = frozenset({"run0", "run2"})
 _settings = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def backend(request: pytest.FixtureRequest) -> Iterator[RunsBackend]:
-    with runs_backend(request) as backend:
-        yield backend
 
 
 def with_store(
@@ -100,29 +88,6 @@ async def everything(store: RunsReadStore) -> list[RunView]:
 def world_of(runs: Sequence[RunView]) -> World:
     children = Counter(run.parent_run_id for run in runs if run.parent_run_id is not None)
     return World(now_us=NOW_US, experiment_names=EXPERIMENTS, children=children)
-
-
-async def paged(store: RunsReadStore, search: RunSearch) -> list[str]:
-    """The run ids of all pages."""
-    found: list[str] = []
-    token = None
-    while True:
-        page = await store.search_runs(
-            RunSearch(
-                experiment_ids=search.experiment_ids,
-                filter=search.filter,
-                order_by=search.order_by,
-                view=search.view,
-                max_results=search.max_results,
-                live_run_ids=search.live_run_ids,
-                page_token=token,
-            )
-        )
-        found.extend(run.run_id for run in page.items)
-        token = page.next_page_token
-        if token is None:
-            return found
-        assert len(page.items) == search.max_results
 
 
 @_settings
@@ -270,20 +235,6 @@ def test_walks_along_an_index_give_the_reference_order_too(
     with_store(backend, rows, ask)
 
 
-@pytest.fixture
-async def tables(backend: RunsBackend, tmp_path: Path) -> AsyncIterator[FilledTables]:
-    tables = backend.tables(tmp_path)
-    yield tables
-    tables.close()
-
-
-@pytest.fixture
-async def store(tables: FilledTables) -> AsyncIterator[RunsQueries]:
-    store = tables.store(clock_us=lambda: NOW_US)
-    yield store
-    await store.aclose()
-
-
 @pytest.mark.parametrize(
     "condition",
     [
@@ -327,87 +278,3 @@ async def test_a_set_holds_the_runs_that_looks_at_each_find(
     assert [run.run_id for run in in_set] == looked_at
     assert 0 < len(looked_at) < 40
     assert [len(choice.sets) for choice in choices] == [1]
-
-
-_itself = property(lambda choice: choice)
-
-
-@contextmanager
-def walks_within_any_set() -> Iterator[None]:
-    """Otherwise that is done only where many runs would be looked up."""
-    with (
-        patch.object(plan_sqlite, "_LOOK_AT_ONCE", -1),
-        patch.object(plan_sqlite, "_WALK_AT_ONCE", -1),
-        patch.object(SqliteDialect, "rows_passed_per_look", lambda *_: 1_000.0),
-        patch.object(PostgresDialect, "rows_passed_per_look", lambda *_: 1_000.0),
-    ):
-        yield
-
-
-@pytest.mark.parametrize(
-    ("experiment_ids", "filter_"),
-    [
-        (("7",), ""),
-        (("7",), "params.half = '1' AND run_name != 'a'"),
-        (("7", "8"), "end_reason IS NULL"),
-        ((), "params.twentieth = '7'"),
-        ((), "params.lr < 0.05"),
-        (("7", "2"), "params.twentieth IN ('7', '8')"),
-        ((), "tags.team LIKE 'b%' AND params.half = '0'"),
-    ],
-)
-@pytest.mark.parametrize("walks_on", [False, True])
-@pytest.mark.parametrize(
-    "order",
-    [
-        ["metrics.place"],
-        ["metrics.acc DESC", "tags.odd", "params.half DESC"],
-        ["params.half", "metrics.acc"],
-        [ast.OrderTerm(ast.Tag("odd"), True, is_whole=True), "metrics.acc"],
-    ],
-    ids=str,
-)
-async def test_a_walk_within_a_set_finds_what_driving_finds(
-    tables: FilledTables,
-    store: RunsReadStore,
-    experiment_ids: tuple[str, ...],
-    filter_: str,
-    order: list[str | ast.OrderTerm],
-    walks_on: bool,
-) -> None:
-    """`walks_on`: not for the first page only."""
-    tables.put(
-        runs=[
-            RunRow(
-                f"run{i:03}",
-                experiment_id=str(i % 40),
-                start_us=i * 1000,
-                lifecycle_stage="deleted" if i % 9 == 0 else "active",
-                params={"half": str(i % 2), "twentieth": str(i % 20), "lr": str(i / 400)},
-                tags={"team": "ba"[i % 16 > 0]} | ({"odd": f"{i * 11 % 400:03}"} if i % 3 else {}),
-                metrics={"place": MetricRow.of(i)}
-                | ({"acc": MetricRow.of(i * 7 % 400 if i % 3 else math.nan)} if i % 5 else {}),
-            )
-            for i in range(400)
-        ]
-    )
-    search = RunSearch(experiment_ids=experiment_ids, filter=filter_, order_by=order, max_results=3)
-    with patch.object(runs_search, "choose", lambda *_, **__: Choice()):
-        driven = await paged(store, search)
-
-    again = tables.store(clock_us=lambda: NOW_US)
-    choices: list[Choice] = []
-    with (
-        walks_within_any_set(),
-        patch.object(Choices, "keep", lambda _, name, page, choice: choices.append(choice)),
-        patch.object(Choice, "behind_a_page", _itself if walks_on else Choice.behind_a_page),
-    ):
-        walked = await paged(again, search)
-
-    assert walked == driven
-    assert 3 < len(walked) < 60
-    for choice in choices:
-        assert choice.walks
-        assert choice.by_experiments or choice.by
-        assert choice.driven is not None
-        assert (choice.driven.walks, choice.driven.by) == (False, choice.by)

@@ -26,6 +26,7 @@ from projections.postgres.layout import CHECKPOINTS, tables
 from projections.postgres.leadership import PostgresLeadership
 from projections.postgres.readers import PostgresReaders, ReaderPool
 from projections.postgres.sessions import Session
+from projections.read_models import RunSearch, RunsReadStore
 from projections.runs_queries import RunsQueries
 from projections.sqlite import FileRows
 from tests.support.memory_log import MemoryLog
@@ -167,3 +168,26 @@ def runs_backend(request: pytest.FixtureRequest) -> Iterator[RunsBackend]:
     server_dsn = request.getfixturevalue("postgres_server_dsn")
     with fresh_database(server_dsn) as dsn, postgres_runs(dsn) as backend:
         yield backend
+
+
+async def paged(store: RunsReadStore, search: RunSearch) -> list[str]:
+    """The run ids of all pages."""
+    found: list[str] = []
+    token = None
+    while True:
+        page = await store.search_runs(
+            RunSearch(
+                experiment_ids=search.experiment_ids,
+                filter=search.filter,
+                order_by=search.order_by,
+                view=search.view,
+                max_results=search.max_results,
+                live_run_ids=search.live_run_ids,
+                page_token=token,
+            )
+        )
+        found.extend(run.run_id for run in page.items)
+        token = page.next_page_token
+        if token is None:
+            return found
+        assert len(page.items) == search.max_results
